@@ -1,0 +1,193 @@
+/**
+ * Listening for the connections of a forward.
+ *
+ * @module
+ */
+import { lookup } from "node:dns/promises";
+import { createServer, type Server, type Socket } from "node:net";
+import { formatAddress, type TcpAddress } from "../dialer.ts";
+import { ForwardError, messageOf, systemCodeOf } from "../errors.ts";
+
+/** What may be said about a listener. */
+export interface ListenOptions {
+  /** IPv4 or IPv6 only. */
+  readonly family?: 4 | 6;
+}
+
+/** Ports below this one need a privilege on most systems. */
+const FIRST_UNPRIVILEGED_PORT = 1024;
+/** How often to look for a port that is free on every address asked for. */
+const PORT_TRIES = 20;
+
+/** A bound listener on one port of one or more addresses. */
+export class Listener {
+  readonly #servers: readonly Server[];
+  /** Where it listens, with the real port. */
+  readonly addresses: readonly TcpAddress[];
+
+  private constructor(servers: readonly Server[]) {
+    this.#servers = servers;
+    this.addresses = servers.map(addressOf);
+  }
+
+  /**
+   * Binds and listens.
+   *
+   * @param bind An address or a name; `*` for all interfaces; undefined for loopback, both
+   *   127.0.0.1 and ::1 where the machine has them, as ssh does.
+   * @param port The port; 0 for a free one, the same on every address.
+   * @param accept Called with each connection. Its sides end one by one.
+   * @param options Address family.
+   * @returns The listener.
+   * @throws {ForwardError} `address-in-use`, `privileged-port`, `address-not-available` or
+   *   `name-not-found`.
+   */
+  static async bind(
+    bind: string | undefined,
+    port: number,
+    accept: (socket: Socket) => void,
+    options: ListenOptions = {},
+  ): Promise<Listener> {
+    const hosts = await hostsOf(bind, port, options);
+    for (let tries = 1;; tries++) {
+      const servers: Server[] = [];
+      try {
+        for (const { host, optional } of hosts) {
+          // Port 0 is settled by the first address; the others follow it.
+          const wanted = servers[0] === undefined ? port : addressOf(servers[0]).port;
+          const server = await listen(host, wanted, accept, optional && servers.length > 0);
+          if (server !== undefined) servers.push(server);
+        }
+        return new Listener(servers);
+      } catch (error) {
+        await closeAll(servers);
+        const retry = port === 0 && tries < PORT_TRIES && systemCodeOf(error) === "EADDRINUSE";
+        if (!retry) throw bindFailure(error, bind, port);
+      }
+    }
+  }
+
+  /**
+   * Stops accepting. Connections that were accepted go on.
+   *
+   * @returns When the port is free again.
+   */
+  close(): Promise<void> {
+    return closeAll(this.#servers);
+  }
+}
+
+interface Host {
+  readonly host: string;
+  /** Whether it may be missing on this machine. */
+  readonly optional: boolean;
+}
+
+async function hostsOf(
+  bind: string | undefined,
+  port: number,
+  options: ListenOptions,
+): Promise<readonly Host[]> {
+  const wanted = ({ host }: Host) =>
+    options.family === undefined || host.includes(":") === (options.family === 6);
+  const optional = options.family === undefined;
+  if (bind === undefined || bind === "localhost") {
+    return [{ host: "127.0.0.1", optional: false }, { host: "::1", optional }].filter(wanted);
+  }
+  if (bind === "*") {
+    return [{ host: "0.0.0.0", optional: false }, { host: "::", optional }].filter(wanted);
+  }
+  try {
+    const found = await lookup(bind, { all: true, family: options.family ?? 0 });
+    return found.map(({ address }) => ({ host: address, optional: false }));
+  } catch (error) {
+    throw new ForwardError(
+      `cannot listen on ${formatAddress({ host: bind, port })}: no such host`,
+      {
+        code: "name-not-found",
+        hint: "check the bind address; without one, fairlead listens on loopback",
+        cause: error,
+      },
+    );
+  }
+}
+
+/** @returns undefined where an optional address does not exist here. */
+function listen(
+  host: string,
+  port: number,
+  accept: (socket: Socket) => void,
+  optional: boolean,
+): Promise<Server | undefined> {
+  return new Promise((resolve, reject) => {
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, accept);
+    server.once("error", (error) => {
+      if (optional && isMissing(error)) resolve(undefined);
+      else reject(error);
+    });
+    server.listen({ host, port, ipv6Only: host === "::" }, () => {
+      server.removeAllListeners("error");
+      // What happens to one accept() later (too many open files) must not end the process.
+      server.on("error", () => {});
+      resolve(server);
+    });
+  });
+}
+
+/** EINVAL is what Deno 2.9 says for an address that no interface has. */
+function isMissing(error: unknown): boolean {
+  const codes = ["EADDRNOTAVAIL", "EAFNOSUPPORT", "EINVAL"];
+  return codes.includes(systemCodeOf(error) ?? "");
+}
+
+function bindFailure(error: unknown, bind: string | undefined, port: number): ForwardError {
+  if (error instanceof ForwardError) return error;
+  const where = formatAddress({ host: bind ?? "localhost", port });
+  switch (systemCodeOf(error)) {
+    case "EADDRINUSE":
+      return new ForwardError(`cannot listen on ${where}: the address is in use`, {
+        code: "address-in-use",
+        hint: "another program listens there; choose another port, or 0 for a free one",
+        cause: error,
+      });
+    case "EACCES":
+      if (port >= FIRST_UNPRIVILEGED_PORT) break;
+      return new ForwardError(
+        `cannot listen on ${where}: ports below ${FIRST_UNPRIVILEGED_PORT} need a privilege`,
+        {
+          code: "privileged-port",
+          hint: `use another port, such as ${port + 8000}; or give the program the capability ` +
+            "(setcap cap_net_bind_service=+ep); or lower the limit " +
+            `(sysctl net.ipv4.ip_unprivileged_port_start=${port})`,
+          cause: error,
+        },
+      );
+  }
+  if (isMissing(error)) {
+    return new ForwardError(`cannot listen on ${where}: this machine has no such address`, {
+      code: "address-not-available",
+      hint: "check the bind address; without one, fairlead listens on loopback",
+      cause: error,
+    });
+  }
+  return new ForwardError(`cannot listen on ${where}: ${messageOf(error)}`, {
+    code: "address-not-available",
+    cause: error,
+  });
+}
+
+function addressOf(server: Server): TcpAddress {
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new TypeError("not a TCP listener");
+  return { host: address.address, port: address.port };
+}
+
+async function closeAll(servers: readonly Server[]): Promise<void> {
+  await Promise.all(servers.map((server) =>
+    new Promise<void>((resolve) => {
+      // The callback waits for every connection; closing the port does not.
+      server.close();
+      setImmediate(resolve);
+    })
+  ));
+}

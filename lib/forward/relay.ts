@@ -1,0 +1,98 @@
+/**
+ * The pump between the two ends of a forwarded connection.
+ *
+ * Each direction is a small state machine of its own, as in OpenSSH's nchan.c: it flows until its
+ * reader ends, then ends its writer. The ends are destroyed only when both directions are over, or
+ * when either end fails. So a client that sends, ends its side and then waits gets its whole
+ * answer.
+ *
+ * @module
+ */
+import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+
+/** Which of the two ends. */
+export type RelaySide = "local" | "remote";
+
+/** How a relayed connection went. */
+export interface RelayResult {
+  /** Bytes from the local end to the remote one. */
+  readonly sent: number;
+  /** Bytes from the remote end to the local one. */
+  readonly received: number;
+  /** The first failure and the end it came from; undefined where both directions ended well. */
+  readonly failure: { readonly side: RelaySide; readonly error: unknown } | undefined;
+}
+
+/**
+ * Milliseconds that a connection stays after its peer has closed: an answer that was just written
+ * would be lost if what the client still sends met a closed socket.
+ */
+const LINGER = 1_000;
+
+/**
+ * Carries bytes both ways until the connection is over.
+ *
+ * A reader that is slow pauses the writer at the other end. An end that fails takes the other one
+ * with it: a socket is reset, so that a cut answer cannot be taken for a whole one.
+ *
+ * @param local The accepted end.
+ * @param remote The dialled end.
+ * @returns The counts and the reason of the end, once both ends are closed. It never rejects.
+ */
+export function relay(local: Duplex, remote: Duplex): Promise<RelayResult> {
+  return new Promise((resolve) => {
+    const outward = pump(local, remote);
+    const inward = pump(remote, local);
+    let failure: RelayResult["failure"];
+    let open = 2;
+    const watch = (side: RelaySide, end: Duplex, other: Duplex) => {
+      const fail = (error: unknown) => {
+        failure ??= { side, error };
+        abort(other);
+      };
+      const closed = () => {
+        if (end.readableEnded) outlive(other);
+        else fail(end.errored ?? new Error("closed before its end"));
+        if (--open === 0) resolve({ sent: outward.bytes, received: inward.bytes, failure });
+      };
+      end.on("error", fail);
+      // An end that failed before we came has told everybody already.
+      if (end.closed) closed();
+      else end.once("close", closed);
+    };
+    watch("local", local, remote);
+    watch("remote", remote, local);
+  });
+}
+
+/** One direction. */
+function pump(source: Duplex, sink: Duplex): { bytes: number } {
+  const counter = { bytes: 0 };
+  source.on("data", (chunk: Uint8Array) => {
+    counter.bytes += chunk.length;
+    if (!sink.write(chunk)) source.pause();
+  });
+  source.once("end", () => sink.end());
+  sink.on("drain", () => source.resume());
+  return counter;
+}
+
+/** The peer of this end is closed for good: what was written still leaves, nothing more enters. */
+function outlive(end: Duplex): void {
+  if (end.destroyed) return;
+  end.removeAllListeners("data");
+  end.resume();
+  const linger = () => {
+    const timer = setTimeout(() => end.destroy(), LINGER);
+    end.once("close", () => clearTimeout(timer));
+  };
+  if (end.writableFinished) linger();
+  else end.once("finish", linger);
+}
+
+function abort(end: Duplex): void {
+  if (end.destroyed) return;
+  if (end instanceof Socket) end.resetAndDestroy();
+  else end.destroy();
+}

@@ -1,0 +1,126 @@
+/**
+ * One SSH channel as an ordinary Node stream that can be trusted: half-close, backpressure, errors
+ * and 'close' as the stream documentation has them.
+ *
+ * @module
+ */
+import type { Buffer } from "node:buffer";
+import { Duplex } from "node:stream";
+import { ConnectionError } from "../errors.ts";
+import { logger } from "../log.ts";
+import type { EngineChannel } from "./ssh2.ts";
+import type { Transport } from "./transport.ts";
+
+const log = logger("ssh");
+
+/** Bytes that wait on each side of a channel before its writer is told to pause. */
+const HIGH_WATER = 64 * 1024;
+
+/**
+ * A channel of RFC 4254 section 5.
+ *
+ * - `end()` sends EOF; reading goes on until the peer's EOF. When both have been sent, CLOSE
+ *   follows.
+ * - When the peer closes, what it sent can still be read to its end; what is written after that
+ *   is dropped, as OpenSSH does, and the stream closes as soon as it was read.
+ * - `destroy()` sends CLOSE at once.
+ * - When the connection below is lost, the stream fails with `connection-lost`: a cut answer must
+ *   never look like a whole one.
+ */
+export class SshChannel extends Duplex {
+  readonly #codec: EngineChannel;
+  readonly #transport: Transport;
+  #received: "open" | "eof" | "closed" = "open";
+  #waitingWrite: (() => void) | undefined;
+
+  /**
+   * @param codec ssh2's channel, whose own streams nobody uses.
+   * @param transport The connection it belongs to.
+   */
+  constructor(codec: EngineChannel, transport: Transport) {
+    super({ highWaterMark: HIGH_WATER });
+    this.#codec = codec;
+    this.#transport = transport;
+    codec.push = (chunk) => this.#receive(chunk);
+    this.once("end", () => {
+      if (this.#received === "closed" && !this.writableFinished) this.destroy();
+    });
+  }
+
+  override _read(size: number): void {
+    this.#codec._read(size);
+  }
+
+  override _write(chunk: Buffer, encoding: BufferEncoding, callback: () => void): void {
+    // ssh2 never calls back when the channel closes during a write (SSH2_NOTES row 1).
+    this.#waitingWrite = callback;
+    const done = () => {
+      if (this.#waitingWrite !== callback) return;
+      this.#waitingWrite = undefined;
+      callback();
+    };
+    const send = () => {
+      if (this.#waitingWrite !== callback) return;
+      if (this.#received === "closed" || this.#transport.lost) done();
+      else if (this.#transport.congested) this.#transport.whenClear(send);
+      else this.#codec._write(chunk, encoding, done);
+    };
+    send();
+  }
+
+  override _final(callback: () => void): void {
+    if (this.#received !== "closed" && !this.#transport.lost) {
+      this.#trace("send EOF");
+      this.#codec.eof();
+      if (this.#received === "eof") this.#sendClose();
+    }
+    callback();
+  }
+
+  override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
+    this.#waitingWrite = undefined;
+    this.#sendClose();
+    callback(error);
+  }
+
+  /** @returns false where the peer should wait before it sends more. */
+  #receive(chunk: Buffer | null): boolean {
+    if (this.destroyed) return false;
+    if (chunk !== null) return this.push(chunk);
+    if (this.#transport.lost) {
+      this.destroy(new ConnectionError("the SSH connection was lost", { code: "connection-lost" }));
+      return false;
+    }
+    const first = this.#received === "open";
+    if (this.#codec.incoming.state === "closed") this.#peerClosed();
+    else this.#peerEnded();
+    if (first) this.push(null);
+    return true;
+  }
+
+  #peerEnded(): void {
+    this.#trace("received EOF");
+    this.#received = "eof";
+    if (this.writableFinished) this.#sendClose();
+  }
+
+  #peerClosed(): void {
+    this.#trace("received CLOSE");
+    this.#received = "closed";
+    const dropped = this.#waitingWrite;
+    this.#waitingWrite = undefined;
+    dropped?.();
+    if (this.readableEnded && !this.writableFinished) this.destroy();
+  }
+
+  #sendClose(): void {
+    const { state } = this.#codec.outgoing;
+    if (this.#transport.lost || (state !== "open" && state !== "eof")) return;
+    this.#trace("send CLOSE");
+    this.#codec.close();
+  }
+
+  #trace(transition: string): void {
+    log.debug("channel {id}: {transition}", { id: this.#codec.incoming.id, transition });
+  }
+}

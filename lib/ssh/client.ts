@@ -1,0 +1,291 @@
+/**
+ * One connection to one SSH server: ssh2 inside; promises, AbortSignal and typed errors outside.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import type { Duplex } from "node:stream";
+import type { Destination, Dialer, DialOptions } from "../dialer.ts";
+import { formatAddress } from "../dialer.ts";
+import { ConnectionError, messageOf, SessionError } from "../errors.ts";
+import { logger } from "../log.ts";
+import { type AlgorithmChoice, chooseAlgorithms } from "./algorithms.ts";
+import { Authenticator, type Credentials } from "./auth.ts";
+import { SshChannel } from "./channel.ts";
+import type { HostKeyVerifier } from "./host_keys.ts";
+import { hostName } from "./known_hosts.ts";
+import { openFailure, sessionFailure } from "./reasons.ts";
+import { type ClientChannel, engineChannel, type EngineClient, newClient } from "./ssh2.ts";
+import { connectTcp } from "./tcp.ts";
+import { Transport } from "./transport.ts";
+
+const log = logger("ssh");
+
+/** Milliseconds for TCP, key exchange and each answer during authentication. */
+const DEFAULT_CONNECT_TIMEOUT = 30_000;
+/** Milliseconds for the server to confirm or refuse a channel. Its own connect may take two minutes. */
+const DEFAULT_OPEN_TIMEOUT = 135_000;
+/** Milliseconds that close() gives the server to hang up. */
+const CLOSE_TIMEOUT = 2_000;
+
+/** How to reach a server, how to know it, and how to be known by it. */
+export interface ClientOptions {
+  /** The server's name or address. */
+  readonly host: string;
+  /** Its port. */
+  readonly port: number;
+  /** The user's name there. */
+  readonly username: string;
+  /** Judges the server's host key. There is no connection without one. */
+  readonly hostKeys: HostKeyVerifier;
+  /** Keys, passwords, and whom to ask. */
+  readonly credentials: Credentials;
+  /** Algorithm lists other than the defaults. */
+  readonly algorithms?: AlgorithmChoice;
+  /** IPv4 or IPv6 only. */
+  readonly family?: 4 | 6;
+  /** The local address to connect from. */
+  readonly bindAddress?: string;
+  /** Milliseconds for each step until the session is open; 30,000 by default. */
+  readonly connectTimeout?: number;
+  /** Milliseconds for a channel to be confirmed or refused; 135,000 by default. */
+  readonly openTimeout?: number;
+  /** Called with what the server says before authentication (RFC 4252 section 5.4). */
+  readonly onBanner?: (text: string) => void;
+  /** Gives the connection up while it is being made. */
+  readonly signal?: AbortSignal;
+}
+
+/** An open, authenticated connection. */
+export class SshClient implements Dialer {
+  readonly #engine: EngineClient;
+  readonly #transport: Transport;
+  readonly #openTimeout: number;
+  #closing = false;
+  #failure: SessionError | undefined;
+  /** Settles when the connection is over: undefined after close(), otherwise the reason. */
+  readonly closed: Promise<SessionError | undefined>;
+
+  private constructor(engine: EngineClient, transport: Transport, options: ClientOptions) {
+    this.#engine = engine;
+    this.#transport = transport;
+    this.#openTimeout = options.openTimeout ?? DEFAULT_OPEN_TIMEOUT;
+    const target = formatAddress(options);
+    engine.on("error", (error) => {
+      this.#failure ??= sessionFailure(error, target);
+    });
+    this.closed = new Promise((resolve) => {
+      engine.once("close", () => {
+        if (this.#closing) resolve(undefined);
+        else resolve(this.#failure ?? sessionFailure(undefined, target));
+      });
+    });
+  }
+
+  /**
+   * Connects and authenticates.
+   *
+   * @param options Where to, and with what.
+   * @returns The open connection.
+   * @throws {SessionError} When any step fails; the code tells which.
+   */
+  static async connect(options: ClientOptions): Promise<SshClient> {
+    const timeout = options.connectTimeout ?? DEFAULT_CONNECT_TIMEOUT;
+    const socket = await connectTcp(options, { ...options, timeout });
+    const transport = new Transport(socket);
+    const engine = newClient();
+    // A late error that nobody listens to ends the process (SSH2_NOTES row 18).
+    engine.on("error", (error) => log.debug("engine: {reason}", { reason: messageOf(error) }));
+    try {
+      await handshake(engine, transport, options, timeout);
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
+    log.info("session to {user}@{host} open", {
+      user: options.username,
+      host: formatAddress(options),
+    });
+    return new SshClient(engine, transport, options);
+  }
+
+  /** Channels that ssh2 still keeps: open, being opened, or waiting for the peer's CLOSE. */
+  get channelCount(): number {
+    return this.#engine._chanMgr._count;
+  }
+
+  /** @inheritdoc */
+  dial(destination: Destination, options: DialOptions = {}): Promise<Duplex> {
+    const { signal, originator = { host: "127.0.0.1", port: 0 } } = options;
+    return this.#open(destination, signal, (callback) => {
+      this.#engine.forwardOut(
+        originator.host,
+        originator.port,
+        destination.host,
+        destination.port,
+        callback,
+      );
+    });
+  }
+
+  /**
+   * Ends the connection; channels that are still open fail with `connection-lost`.
+   *
+   * @returns When it is over.
+   */
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#engine.end();
+    // client.destroy() does nothing after end() (SSH2_NOTES row 4).
+    const timer = setTimeout(() => this.#transport.stream.destroy(), CLOSE_TIMEOUT);
+    await this.closed;
+    clearTimeout(timer);
+  }
+
+  #open(
+    destination: Destination,
+    signal: AbortSignal | undefined,
+    request: (callback: (error: Error | undefined, channel: ClientChannel) => void) => void,
+  ): Promise<SshChannel> {
+    const where = formatAddress(destination);
+    return new Promise((resolve, reject) => {
+      let waiting = true;
+      const settle = (): boolean => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", cancel);
+        const first = waiting;
+        waiting = false;
+        return first;
+      };
+      const fail = (error: unknown) => {
+        if (settle()) reject(error);
+      };
+      const cancel = () => {
+        fail(new ConnectionError(`dialling ${where} was cancelled`, { code: "cancelled" }));
+      };
+      const timer = setTimeout(() => {
+        fail(
+          new ConnectionError(
+            `the server did not answer for ${where} in ${this.#openTimeout / 1000} s`,
+            { code: "timeout" },
+          ),
+        );
+      }, this.#openTimeout);
+      if (signal?.aborted) return cancel();
+      signal?.addEventListener("abort", cancel, { once: true });
+      try {
+        request((error, engineStream) => {
+          if (error !== undefined) return fail(openFailure(error, destination));
+          const channel = new SshChannel(engineChannel(engineStream), this.#transport);
+          // An open cannot be taken back: who gave up meanwhile must not leak the channel.
+          if (settle()) resolve(channel);
+          else channel.destroy();
+        });
+      } catch (error) {
+        // ssh2 throws where it is no longer connected (SSH2_NOTES row 18).
+        fail(
+          new ConnectionError(`the SSH connection was lost: ${messageOf(error)}`, {
+            code: "connection-lost",
+          }),
+        );
+      }
+    });
+  }
+}
+
+/** Resolves when the server has let us in. */
+function handshake(
+  engine: EngineClient,
+  transport: Transport,
+  options: ClientOptions,
+  timeout: number,
+): Promise<void> {
+  const target = formatAddress(options);
+  const name = hostName(options.host, options.port);
+  const authenticator = new Authenticator(options.username, options.host, options.credentials);
+  return new Promise((resolve, reject) => {
+    let asking = 0;
+    let refused = false;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const settle = (finish: () => void) => {
+      clearTimeout(timer);
+      options.signal?.removeEventListener("abort", cancel);
+      engine.off("error", onError);
+      engine.off("close", onClose);
+      transport.stream.off("data", restart);
+      finish();
+    };
+    const fail = (error: unknown) => settle(() => reject(error));
+    const cancel = () => {
+      fail(new SessionError(`connecting to ${target} was cancelled`, { code: "cancelled" }));
+    };
+    const restart = () => {
+      clearTimeout(timer);
+      if (asking > 0) return;
+      timer = setTimeout(() => {
+        fail(
+          new SessionError(`${target} accepted the connection but did not answer in time`, {
+            code: "timeout",
+            hint:
+              "check that this port belongs to an SSH server; -o ConnectTimeout gives it longer",
+          }),
+        );
+      }, timeout);
+    };
+    const onError = (error: Error & { level?: string }) => {
+      // A key that cannot sign is passed over; the next attempt follows by itself.
+      if (error.level === "agent") return;
+      if (error.level === "client-authentication" || refused) return fail(authenticator.refusal());
+      fail(sessionFailure(error, target));
+    };
+    const onClose = () => fail(sessionFailure(undefined, target));
+
+    if (options.signal?.aborted) return cancel();
+    options.signal?.addEventListener("abort", cancel, { once: true });
+    engine.on("error", onError);
+    engine.once("close", onClose);
+    engine.once("ready", () => settle(resolve));
+    engine.on("banner", (text: string) => options.onBanner?.(text));
+    authenticator.onAbort = fail;
+    authenticator.onAsking = (begins) => {
+      asking += begins ? 1 : -1;
+      restart();
+    };
+
+    options.hostKeys.preferredAlgorithms(name).then((preferred) => {
+      const algorithms = chooseAlgorithms(options.algorithms, preferred);
+      let verified: Buffer | undefined;
+      engine.connect({
+        sock: transport.stream as never,
+        username: options.username,
+        readyTimeout: 0,
+        strictVendor: false,
+        algorithms: { ...algorithms, compress: ["none"] } as never,
+        hostVerifier: (key: Buffer, verify: (valid: boolean) => void) => {
+          // A rekey asks again (SSH2_NOTES row 10); the same key needs no second judgement.
+          if (verified?.equals(key)) return verify(true);
+          authenticator.onAsking(true);
+          options.hostKeys.verify(name, key)
+            .finally(() => authenticator.onAsking(false))
+            .then(() => {
+              verified = Buffer.from(key);
+              verify(true);
+            })
+            .catch((error: unknown) => {
+              fail(error);
+              verify(false);
+            });
+        },
+        authHandler: (_methods: unknown, _partial: unknown, attempt: (next: never) => void) => {
+          authenticator.next().then((next) => {
+            refused = next === false;
+            attempt(next as never);
+          }, fail);
+        },
+      });
+      authenticator.watch(engine._protocol);
+      transport.stream.on("data", restart);
+      restart();
+    }).catch(fail);
+  });
+}

@@ -1,0 +1,79 @@
+/**
+ * The door to ssh2: what we use of it, with types for the inner parts that its own types leave out.
+ *
+ * Everything below an underscore is ssh2 1.17.0's own affair. It is pinned exactly, and every use
+ * of it has a test that fails when it changes.
+ *
+ * @module
+ */
+import type { Buffer } from "node:buffer";
+import type { Duplex } from "node:stream";
+import ssh2, { type ClientChannel, type ParsedKey as SshKey } from "ssh2";
+
+export type { ClientChannel, SshKey };
+
+/** ssh2's client with the inner parts that SSH2_NOTES asks us to reach for. */
+export interface EngineClient extends ssh2.Client {
+  readonly _protocol: EngineProtocol;
+  readonly _chanMgr: { readonly _count: number };
+}
+
+/** The protocol machine below a client or a server connection. */
+export interface EngineProtocol {
+  readonly _handlers: EngineHandlers;
+  /** Sends CHANNEL_OPEN_FAILURE with a description; ssh2's own reject() sends none. */
+  channelOpenFail(recipient: number, reason: number, description: string): void;
+}
+
+/** Handlers of incoming messages; replacing one is how messages that ssh2 hides are seen. */
+export interface EngineHandlers {
+  DEBUG?: (protocol: EngineProtocol, display: boolean, message: string) => void;
+  USERAUTH_FAILURE: (protocol: EngineProtocol, methods: string[], partial: boolean) => void;
+}
+
+/** One end of a channel as ssh2 keeps it (RFC 4254 section 5). */
+export interface ChannelEnd {
+  /** The channel's number at that end. */
+  readonly id: number;
+  /** Bytes that may still be sent towards that end. */
+  window: number;
+  /** What has been received from, or sent to, the peer. */
+  state: "open" | "eof" | "closing" | "closed";
+}
+
+/**
+ * ssh2's channel, used as a codec only: its stream machinery is never started (SSH2_NOTES rows 1,
+ * 2, 3 and 20 all live there).
+ */
+export interface EngineChannel {
+  readonly incoming: ChannelEnd;
+  readonly outgoing: ChannelEnd;
+  /** Called by ssh2 with each piece of data, and with null for EOF and for CLOSE. */
+  push(chunk: Buffer | null): boolean;
+  /** Grants the peer more window, where the last push asked to wait. */
+  _read(size: number): void;
+  /** Sends data as far as the window allows, the rest as it opens; calls back when all is sent. */
+  _write(chunk: Buffer, encoding: BufferEncoding, callback: () => void): void;
+  /** Sends CHANNEL_EOF. */
+  eof(): void;
+  /** Sends CHANNEL_CLOSE. */
+  close(): void;
+}
+
+/** A new ssh2 client. */
+export function newClient(): EngineClient {
+  return new ssh2.Client() as EngineClient;
+}
+
+/**
+ * The codec within a channel that ssh2 hands out.
+ *
+ * @param channel What ssh2's callbacks call a stream.
+ * @returns The same object, as what we use of it.
+ */
+export function engineChannel(channel: Duplex): EngineChannel {
+  return channel as unknown as EngineChannel;
+}
+
+export const { BaseAgent, createAgent, Server } = ssh2;
+export const { parseKey, generateKeyPairSync } = ssh2.utils;

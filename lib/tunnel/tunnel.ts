@@ -1,0 +1,228 @@
+/**
+ * A session with its forwards.
+ *
+ * @module
+ */
+import { homedir, userInfo } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import type { Duplex } from "node:stream";
+import type { Destination, DialOptions } from "../dialer.ts";
+import type { SessionError } from "../errors.ts";
+import type { CloseOptions } from "../forward/connections.ts";
+import type { ListenOptions } from "../forward/listener.ts";
+import { LocalForward } from "../forward/local.ts";
+import { type LocalForwardSpec, parseLocalForward } from "../forward/spec.ts";
+import type { AlgorithmChoice } from "../ssh/algorithms.ts";
+import type { AuthMethod } from "../ssh/auth.ts";
+import { SshClient } from "../ssh/client.ts";
+import {
+  type HostKeyVerifier,
+  knownHostsVerifier,
+  pinnedVerifier,
+  type StrictHostKeyChecking,
+} from "../ssh/host_keys.ts";
+import { gatherIdentities } from "../ssh/identities.ts";
+import type { Prompter } from "../ssh/prompter.ts";
+
+/** How to reach a server, how to know it, and how to be known by it. */
+export interface ConnectOptions {
+  /** The server's name or address. */
+  readonly host: string;
+  /** Its port; 22 by default. */
+  readonly port?: number;
+  /** The user's name there; this user's name by default. */
+  readonly username?: string;
+  /**
+   * How the server is known: its key or keys, each as `SHA256:…` or as a public key line. Without
+   * this the known_hosts files decide.
+   */
+  readonly hostKeys?: string | readonly string[];
+  /** known_hosts files; `~/.ssh/known_hosts` by default. Unknown keys are added to the first. */
+  readonly userKnownHosts?: readonly string[];
+  /** known_hosts files that are only read; `/etc/ssh/ssh_known_hosts` by default. */
+  readonly globalKnownHosts?: readonly string[];
+  /** What becomes of a key that no file holds (ssh_config(5)); `ask` by default. */
+  readonly strictHostKeyChecking?: StrictHostKeyChecking;
+  /** Private key files; ssh's default identities when missing. */
+  readonly identityFiles?: readonly string[];
+  /** Private keys as text, in OpenSSH's format or PEM; decrypted. */
+  readonly privateKeys?: readonly string[];
+  /** Whether only the keys named here are offered, whatever the agent holds besides. */
+  readonly identitiesOnly?: boolean;
+  /** The agent's socket; `SSH_AUTH_SOCK` by default, `"none"` for no agent. */
+  readonly agent?: string;
+  /** A password that needs no asking. */
+  readonly password?: string;
+  /** Asks a person for whatever else is needed; without one nobody is asked. */
+  readonly prompter?: Prompter;
+  /** Authentication methods in the order to try them. */
+  readonly authMethods?: readonly AuthMethod[];
+  /** How often a password is asked for; 3 by default. */
+  readonly passwordPrompts?: number;
+  /** Algorithm lists other than the defaults. */
+  readonly algorithms?: AlgorithmChoice;
+  /** IPv4 or IPv6 only, for the connection to the server and for listeners. */
+  readonly family?: 4 | 6;
+  /** The local address to connect from. */
+  readonly bindAddress?: string;
+  /** Milliseconds for each step until the session is open; 30,000 by default. */
+  readonly connectTimeout?: number;
+  /** Called with what the server says before authentication. */
+  readonly onBanner?: (text: string) => void;
+  /** Gives the connection up while it is being made. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Connects to an SSH server: the start of everything.
+ *
+ * @param options Where to, and with what.
+ * @returns A tunnel without forwards yet.
+ * @throws {SessionError} When any step fails; the code tells which.
+ * @throws {TypeError} When an option is malformed.
+ *
+ * @example
+ * ```ts
+ * import { connect } from "@fairlead/fairlead";
+ *
+ * await using tunnel = await connect({ host: "other.example.com" });
+ * const mail = await tunnel.forwardLocal("0:mail.example.com:110");
+ * console.log("listening on port", mail.port);
+ * ```
+ */
+export async function connect(options: ConnectOptions): Promise<Tunnel> {
+  const { port = 22, username = userInfo().username } = options;
+  if (options.host === "") throw new TypeError("host must not be empty");
+  if (!Number.isInteger(port) || port < 1 || port > 65535) {
+    throw new RangeError(`port must be a number from 1 to 65535, not ${port}`);
+  }
+  const client = await SshClient.connect({
+    ...options,
+    port,
+    username,
+    hostKeys: verifierOf(options),
+    credentials: {
+      identities: await gatherIdentities({
+        files: options.identityFiles,
+        texts: options.privateKeys,
+        only: options.identitiesOnly,
+        agent: options.agent ?? process.env["SSH_AUTH_SOCK"],
+        prompter: options.prompter,
+      }),
+      password: options.password,
+      prompter: options.prompter,
+      methods: options.authMethods,
+      passwordPrompts: options.passwordPrompts,
+    },
+  });
+  return new Tunnel(client, options.family);
+}
+
+/** An open session and the forwards that use it. Made by {@linkcode connect}. */
+export class Tunnel implements AsyncDisposable {
+  readonly #client: SshClient;
+  readonly #listenOptions: ListenOptions;
+  readonly #forwards = new Set<LocalForward>();
+  /** Settles when the session is over: undefined after close(), otherwise the reason. */
+  readonly closed: Promise<SessionError | undefined>;
+
+  /** @ignore Made by {@linkcode connect}. */
+  constructor(client: SshClient, family?: 4 | 6) {
+    this.#client = client;
+    this.#listenOptions = family === undefined ? {} : { family };
+    this.closed = client.closed.then(async (reason) => {
+      // Without a session a listener would accept only to refuse.
+      await this.#closeForwards({ force: true });
+      return reason;
+    });
+  }
+
+  /** Channels that are open, being opened, or waiting for the server's CLOSE. */
+  get channelCount(): number {
+    return this.#client.channelCount;
+  }
+
+  /**
+   * Listens on this machine and forwards each connection through the server: `-L` of ssh(1).
+   *
+   * @param spec The forward, or its text as `-L` takes it: `[bind:]port:host:hostport`.
+   * @returns The forward, listening.
+   * @throws {ForwardError} When the address cannot be listened on.
+   * @throws {SyntaxError} When the text is malformed.
+   *
+   * @example
+   * ```ts
+   * import { connect } from "@fairlead/fairlead";
+   *
+   * await using tunnel = await connect({ host: "other.example.com" });
+   * await using web = await tunnel.forwardLocal({
+   *   port: 0,
+   *   destination: { host: "web.example.com", port: 80 },
+   * });
+   * console.log(web.addresses, web.stats.open);
+   * ```
+   */
+  async forwardLocal(spec: LocalForwardSpec | string): Promise<LocalForward> {
+    const parsed = typeof spec === "string" ? parseLocalForward(spec) : spec;
+    const forward = await LocalForward.listen(parsed, this.#client, this.#listenOptions);
+    this.#forwards.add(forward);
+    return forward;
+  }
+
+  /**
+   * Opens one stream to a destination, with no listener at all.
+   *
+   * @param destination A host and port, as the server resolves and reaches them.
+   * @param options A signal, and who asks.
+   * @returns A stream that half-closes: `end()` ends only the sending side.
+   * @throws {ConnectionError} When the server refuses, or nothing answers in time.
+   *
+   * @example
+   * ```ts
+   * import { connect } from "@fairlead/fairlead";
+   *
+   * await using tunnel = await connect({ host: "other.example.com" });
+   * const stream = await tunnel.dial({ host: "mail.example.com", port: 110 });
+   * for await (const greeting of stream) {
+   *   console.log(String(greeting)); // +OK …
+   *   break;
+   * }
+   * ```
+   */
+  dial(destination: Destination, options: DialOptions = {}): Promise<Duplex> {
+    return this.#client.dial(destination, options);
+  }
+
+  /**
+   * Stops listening, waits for open connections, and ends the session.
+   *
+   * @param options How long to wait, or not at all.
+   * @returns When nothing of it is left.
+   */
+  async close(options: CloseOptions = {}): Promise<void> {
+    await this.#closeForwards(options);
+    await this.#client.close();
+  }
+
+  /** Closes it, waiting for its open connections. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #closeForwards(options: CloseOptions): Promise<void> {
+    const forwards = [...this.#forwards];
+    await Promise.all(forwards.map((forward) => forward.close(options)));
+    for (const forward of forwards) this.#forwards.delete(forward);
+  }
+}
+
+function verifierOf(options: ConnectOptions): HostKeyVerifier {
+  if (options.hostKeys !== undefined) return pinnedVerifier(options.hostKeys);
+  return knownHostsVerifier({
+    userFiles: options.userKnownHosts ?? [join(homedir(), ".ssh", "known_hosts")],
+    globalFiles: options.globalKnownHosts ?? ["/etc/ssh/ssh_known_hosts"],
+    strict: options.strictHostKeyChecking ?? "ask",
+    ...(options.prompter === undefined ? {} : { prompter: options.prompter }),
+  });
+}
