@@ -55,7 +55,7 @@ export interface ErrorDetails {
  * import { connect, FairleadError } from "@fairlead/fairlead";
  *
  * try {
- *   await connect({ host: "127.0.0.1", port: 1, hostKeys: "SHA256:unknown" });
+ *   await connect({ host: "127.0.0.1", port: 1, hostKeys: `SHA256:${"A".repeat(43)}` });
  * } catch (error) {
  *   if (!(error instanceof FairleadError)) throw error;
  *   console.log(error.code, error.message); // connect-refused …
@@ -63,6 +63,7 @@ export interface ErrorDetails {
  * ```
  */
 export class FairleadError extends Error {
+  /** The class's name, as JavaScript prints it. */
   override name = "FairleadError";
   /** The stable name of what went wrong. */
   readonly code: ErrorCode;
@@ -70,6 +71,8 @@ export class FairleadError extends Error {
   readonly hint: string | undefined;
 
   /**
+   * Makes one, at the place where what happened is understood.
+   *
    * @param message What happened, to whom; starts lower-case, has no full stop at its end.
    * @param details The code, and what else is known.
    */
@@ -82,16 +85,19 @@ export class FairleadError extends Error {
 
 /** An error that ends a session, or keeps it from opening. */
 export class SessionError extends FairleadError {
+  /** The class's name, as JavaScript prints it. */
   override name = "SessionError";
 }
 
 /** An error that ends one forwarded connection, or keeps it from opening; the session goes on. */
 export class ConnectionError extends FairleadError {
+  /** The class's name, as JavaScript prints it. */
   override name = "ConnectionError";
 }
 
 /** An error that keeps a forward from listening. */
 export class ForwardError extends FairleadError {
+  /** The class's name, as JavaScript prints it. */
   override name = "ForwardError";
 }
 

@@ -43,24 +43,27 @@ export interface Connection {
   readonly peer: TcpAddress;
   /** Aborts when whoever connected has gone before the dial was answered. */
   readonly gone: AbortSignal;
+  /** Aborts when the forward does not wait for the connection's end. */
+  readonly cut: AbortSignal;
 }
 
 /** Keeps the connections of one forward. */
 export class Connections {
-  readonly #label: string;
-  readonly #open = new Set<Socket>();
+  /** What log lines call the forward. */
+  label: string;
+  readonly #open = new Map<Socket, AbortController>();
   #total = 0;
   #refused = 0;
   #failed = 0;
   #sent = 0;
   #received = 0;
-  #emptied: () => void = () => {};
+  #emptied: (() => void)[] = [];
 
   /**
    * @param label What log lines call the forward.
    */
   constructor(label: string) {
-    this.#label = label;
+    this.label = label;
   }
 
   /** The counts so far. */
@@ -86,19 +89,20 @@ export class Connections {
     carry: (connection: Connection) => Promise<RelayResult>,
   ): Promise<void> {
     const gone = new AbortController();
+    const cut = new AbortController();
     const leave = () => gone.abort();
     // Until the relay listens, a reset would be an error that nobody handles.
     socket.on("error", leave);
     socket.once("close", leave);
-    this.#open.add(socket);
+    this.#open.set(socket, cut);
     const peer = { host: socket.remoteAddress ?? "unknown", port: socket.remotePort ?? 0 };
-    const id = `${this.#label} #${++this.#total} from ${formatAddress(peer)}`;
+    const id = `${this.label} #${++this.#total} from ${formatAddress(peer)}`;
     log.debug("{id}: accepted", { id });
     try {
-      const result = await carry({ socket, peer, gone: gone.signal });
+      const result = await carry({ socket, peer, gone: gone.signal, cut: cut.signal });
       this.#sent += result.sent;
       this.#received += result.received;
-      this.#logEnd(id, result);
+      this.#logEnd(id, result, cut.signal.aborted);
     } catch (error) {
       this.#refused++;
       if (gone.signal.aborted) log.info("{id}: left before it was connected", { id });
@@ -106,7 +110,7 @@ export class Connections {
       socket.resetAndDestroy();
     } finally {
       this.#open.delete(socket);
-      if (this.#open.size === 0) this.#emptied();
+      if (this.#open.size === 0) this.#emptied.splice(0).forEach((emptied) => emptied());
     }
   }
 
@@ -118,9 +122,12 @@ export class Connections {
    */
   async close(options: CloseOptions = {}): Promise<void> {
     if (this.#open.size === 0) return;
-    const empty = new Promise<void>((resolve) => this.#emptied = resolve);
+    const empty = new Promise<void>((resolve) => this.#emptied.push(resolve));
     const reset = () => {
-      for (const socket of this.#open) socket.resetAndDestroy();
+      for (const [socket, cut] of this.#open) {
+        cut.abort(new Error("the forward was closed"));
+        socket.resetAndDestroy();
+      }
     };
     let timer: ReturnType<typeof setTimeout> | undefined;
     if (options.force) reset();
@@ -129,13 +136,17 @@ export class Connections {
     clearTimeout(timer);
   }
 
-  #logEnd(id: string, { sent, received, failure }: RelayResult): void {
+  #logEnd(id: string, { sent, received, failure }: RelayResult, cut: boolean): void {
     const bytes = `${sent} bytes sent, ${received} received`;
     if (failure === undefined) {
       log.info("{id}: closed; {bytes}", { id, bytes });
       return;
     }
     this.#failed++;
+    if (cut) {
+      log.warn("{id}: reset, because the forward was closed; {bytes}", { id, bytes });
+      return;
+    }
     const who = failure.side === "local" ? "the client" : "the far side";
     log.warn("{id}: ended by {who}: {reason}; {bytes}", {
       id,

@@ -39,12 +39,14 @@ export class LocalForward {
   ): Promise<LocalForward> {
     const connections = new Connections(`-L ${spec.name ?? spec.port}`);
     const listener = await Listener.bind(spec.bind, spec.port, (accepted) => {
-      connections.run(accepted, async ({ socket, peer, gone }) => {
+      connections.run(accepted, async ({ socket, peer, gone, cut }) => {
         const channel = await dialer.dial(spec.destination, { originator: peer, signal: gone });
-        return relay(socket, channel);
+        return relay(socket, channel, cut);
       });
     }, options);
-    return new LocalForward(spec, connections, listener);
+    const forward = new LocalForward(spec, connections, listener);
+    connections.label = `-L ${spec.name ?? forward.port}`;
+    return forward;
   }
 
   /** Where it listens, with the real port. */

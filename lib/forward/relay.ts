@@ -20,7 +20,10 @@ export interface RelayResult {
   readonly sent: number;
   /** Bytes from the remote end to the local one. */
   readonly received: number;
-  /** The first failure and the end it came from; undefined where both directions ended well. */
+  /**
+   * The first failure and the end it came from, `local` where the signal cut it off; undefined
+   * where both directions ended well.
+   */
   readonly failure: { readonly side: RelaySide; readonly error: unknown } | undefined;
 }
 
@@ -38,9 +41,14 @@ const LINGER = 1_000;
  *
  * @param local The accepted end.
  * @param remote The dialled end.
+ * @param signal Cuts the connection off: both ends are destroyed at once.
  * @returns The counts and the reason of the end, once both ends are closed. It never rejects.
  */
-export function relay(local: Duplex, remote: Duplex): Promise<RelayResult> {
+export function relay(
+  local: Duplex,
+  remote: Duplex,
+  signal?: AbortSignal,
+): Promise<RelayResult> {
   return new Promise((resolve) => {
     const outward = pump(local, remote);
     const inward = pump(remote, local);
@@ -52,7 +60,9 @@ export function relay(local: Duplex, remote: Duplex): Promise<RelayResult> {
         abort(other);
       };
       const closed = () => {
-        if (end.readableEnded) outlive(other);
+        // What lingered after its peer was closed by us, not by whoever is behind it.
+        const lingered = other.closed && end.writableFinished;
+        if (end.readableEnded || lingered) outlive(other);
         else fail(end.errored ?? new Error("closed before its end"));
         if (--open === 0) resolve({ sent: outward.bytes, received: inward.bytes, failure });
       };
@@ -63,6 +73,13 @@ export function relay(local: Duplex, remote: Duplex): Promise<RelayResult> {
     };
     watch("local", local, remote);
     watch("remote", remote, local);
+    const cut = () => {
+      failure ??= { side: "local", error: signal?.reason };
+      abort(local);
+      abort(remote);
+    };
+    if (signal?.aborted) cut();
+    else signal?.addEventListener("abort", cut, { once: true });
   });
 }
 
@@ -73,7 +90,9 @@ function pump(source: Duplex, sink: Duplex): { bytes: number } {
     counter.bytes += chunk.length;
     if (!sink.write(chunk)) source.pause();
   });
-  source.once("end", () => sink.end());
+  // Who read the beginning (a SOCKS request, say) may have come to the end as well.
+  if (source.readableEnded) sink.end();
+  else source.once("end", () => sink.end());
   sink.on("drain", () => source.resume());
   return counter;
 }

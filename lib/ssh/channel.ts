@@ -5,6 +5,7 @@
  * @module
  */
 import type { Buffer } from "node:buffer";
+import process from "node:process";
 import { Duplex } from "node:stream";
 import { ConnectionError } from "../errors.ts";
 import { logger } from "../log.ts";
@@ -15,6 +16,9 @@ const log = logger("ssh");
 
 /** Bytes that wait on each side of a channel before its writer is told to pause. */
 const HIGH_WATER = 64 * 1024;
+
+/** A piece of data below this many bytes is taken for the last one of what the peer had to say. */
+const BURST = 16 * 1024;
 
 /**
  * A channel of RFC 4254 section 5.
@@ -32,6 +36,8 @@ export class SshChannel extends Duplex {
   readonly #transport: Transport;
   #received: "open" | "eof" | "closed" = "open";
   #waitingWrite: (() => void) | undefined;
+  readonly #window: number;
+  #granting = false;
 
   /**
    * @param codec ssh2's channel, whose own streams nobody uses.
@@ -41,6 +47,7 @@ export class SshChannel extends Duplex {
     super({ highWaterMark: HIGH_WATER });
     this.#codec = codec;
     this.#transport = transport;
+    this.#window = codec.incoming.window;
     codec.push = (chunk) => this.#receive(chunk);
     this.once("end", () => {
       if (this.#received === "closed" && !this.writableFinished) this.destroy();
@@ -86,7 +93,11 @@ export class SshChannel extends Duplex {
   /** @returns false where the peer should wait before it sends more. */
   #receive(chunk: Buffer | null): boolean {
     if (this.destroyed) return false;
-    if (chunk !== null) return this.push(chunk);
+    if (chunk !== null) {
+      const more = this.push(chunk);
+      if (more && chunk.length < BURST) this.#grant();
+      return more;
+    }
     if (this.#transport.lost) {
       this.destroy(new ConnectionError("the SSH connection was lost", { code: "connection-lost" }));
       return false;
@@ -96,6 +107,27 @@ export class SshChannel extends Duplex {
     else this.#peerEnded();
     if (first) this.push(null);
     return true;
+  }
+
+  /**
+   * Gives the peer its whole window again once this tick's data was read.
+   *
+   * ssh2 waits until half of it is used. But sshd leaves Nagle's algorithm on, and holds back an
+   * EOF behind data that our kernel acknowledges only after 40 ms: a packet of ours carries the
+   * acknowledgement at once. A connection that asks, is answered and ends takes 44 ms through ssh,
+   * and 1 ms with this.
+   */
+  #grant(): void {
+    if (this.#granting) return;
+    this.#granting = true;
+    process.nextTick(() => {
+      this.#granting = false;
+      const { incoming, outgoing, _client } = this.#codec;
+      const bytes = this.#window - incoming.window;
+      if (bytes <= 0 || incoming.state !== "open" || !this.#open) return;
+      incoming.window += bytes;
+      _client._protocol.channelWindowAdjust(outgoing.id, bytes);
+    });
   }
 
   #peerEnded(): void {
@@ -114,10 +146,15 @@ export class SshChannel extends Duplex {
   }
 
   #sendClose(): void {
-    const { state } = this.#codec.outgoing;
-    if (this.#transport.lost || (state !== "open" && state !== "eof")) return;
+    if (!this.#open) return;
     this.#trace("send CLOSE");
     this.#codec.close();
+  }
+
+  /** Whether neither side has sent CLOSE. */
+  get #open(): boolean {
+    const { state } = this.#codec.outgoing;
+    return !this.#transport.lost && (state === "open" || state === "eof");
   }
 
   #trace(transition: string): void {

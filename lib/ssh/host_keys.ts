@@ -45,8 +45,8 @@ export interface HostKeyVerifier {
    *
    * @param name The server, as `hostName` of known_hosts.ts names it.
    * @param key The public key that the server showed.
-   * @throws {SessionError} `host-key-unknown`, `host-key-changed` or `host-key-revoked` when the key
-   * is refused; `protocol-error` when it is no key at all.
+   * @throws {SessionError} `host-key-unknown`, `host-key-changed` or `host-key-revoked` when the
+   * key is refused; `protocol-error` when it is no key at all.
    */
   verify(name: string, key: Buffer): Promise<void>;
 }
@@ -153,7 +153,7 @@ interface Pin {
   readonly algorithms: readonly string[];
 }
 
-function parsePin(text: string): Pin {
+function parsePin(text: string, index: number): Pin {
   const pin = text.trim();
   if (/^SHA256:[A-Za-z0-9+/]{43}$/.test(pin)) return { fingerprint: pin, algorithms: [] };
   try {
@@ -161,7 +161,8 @@ function parsePin(text: string): Pin {
     return { fingerprint: fingerprint(key), algorithms: signatureAlgorithms(keyType) };
   } catch (cause) {
     throw new TypeError(
-      `${JSON.stringify(text)} is neither a fingerprint (SHA256: and 43 characters of base64) ` +
+      // Not the text itself: it might be a private key, given by mistake.
+      `host key ${index + 1} is neither a fingerprint (SHA256: and 43 characters of base64) ` +
         `nor a public key (ssh-ed25519 AAAA…): ${messageOf(cause)}`,
       { cause },
     );
@@ -189,7 +190,7 @@ async function decideUnknown(
   return true;
 }
 
-/** Adds the key to the file; where that fails, says so and lets the connection go on, as ssh does. */
+/** Adds the key to the file; where that fails, says so and goes on, as ssh does. */
 async function remember(file: string, name: string, key: Buffer): Promise<void> {
   try {
     await appendLine(file, formatEntry(name, key));
@@ -286,7 +287,8 @@ function reportProblem(problem: KnownHostsProblem, reported: Set<string>): void 
 
 /**
  * Looks the host up, and where nothing is known of `[host]:port`, the host without its port, as
- * check_host_key() of OpenSSH's sshconnect.c does: it may vouch for the key, and here also revoke it.
+ * check_host_key() of OpenSSH's sshconnect.c does: that may vouch for the key, and here it may also
+ * revoke it.
  */
 function lookupWithFallback(
   entries: readonly KnownHostsEntry[],
@@ -381,7 +383,8 @@ function notPinned(name: string, key: Buffer, pins: readonly Pin[]): SessionErro
     {
       code: "host-key-changed",
       hint: "someone may be intercepting the connection; or the server showed another one of its " +
-        "keys: check the fingerprint with its administrator, or pin the public key, which says its type",
+        "keys: check the fingerprint with its administrator, or pin the public key, which tells " +
+        "its type",
     },
   );
 }

@@ -1,7 +1,7 @@
 /**
  * The known_hosts file as text: what its lines say, and what they say of one host and one key.
- * Pure. The format is that of {@link https://man.openbsd.org/sshd.8 | sshd(8)}, "SSH_KNOWN_HOSTS FILE
- * FORMAT". Reading, asking and remembering are in host_keys.ts.
+ * Pure. The format is that of {@link https://man.openbsd.org/sshd.8 | sshd(8)}, "SSH_KNOWN_HOSTS
+ * FILE FORMAT". Reading, asking and remembering are in host_keys.ts.
  *
  * @module
  */
@@ -222,7 +222,7 @@ export function parsePublicKey(text: string): PublicKey {
   if (keyType === "" || keyType.startsWith("#")) throw new TypeError("the key is missing");
   if (/^\d+$/.test(keyType)) throw new TypeError("it holds a key of SSH protocol 1");
   if (base64 === "" || base64.startsWith("#")) {
-    throw new TypeError(`nothing follows the key type ${keyType}`);
+    throw new TypeError("nothing follows the key type");
   }
 
   const key = decodeBase64(base64);

@@ -21,6 +21,8 @@ export interface EngineClient extends ssh2.Client {
 /** The protocol machine below a client or a server connection. */
 export interface EngineProtocol {
   readonly _handlers: EngineHandlers;
+  /** Sends CHANNEL_WINDOW_ADJUST: the peer may send that many bytes more. */
+  channelWindowAdjust(recipient: number, bytes: number): void;
   /** Sends CHANNEL_OPEN_FAILURE with a description; ssh2's own reject() sends none. */
   channelOpenFail(recipient: number, reason: number, description: string): void;
 }
@@ -48,6 +50,7 @@ export interface ChannelEnd {
 export interface EngineChannel {
   readonly incoming: ChannelEnd;
   readonly outgoing: ChannelEnd;
+  readonly _client: { readonly _protocol: EngineProtocol };
   /** Called by ssh2 with each piece of data, and with null for EOF and for CLOSE. */
   push(chunk: Buffer | null): boolean;
   /** Grants the peer more window, where the last push asked to wait. */

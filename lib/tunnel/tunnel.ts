@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { homedir, userInfo } from "node:os";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import type { Duplex } from "node:stream";
@@ -13,6 +13,7 @@ import type { CloseOptions } from "../forward/connections.ts";
 import type { ListenOptions } from "../forward/listener.ts";
 import { LocalForward } from "../forward/local.ts";
 import { type LocalForwardSpec, parseLocalForward } from "../forward/spec.ts";
+import { userName } from "../runtime.ts";
 import type { AlgorithmChoice } from "../ssh/algorithms.ts";
 import type { AuthMethod } from "../ssh/auth.ts";
 import { SshClient } from "../ssh/client.ts";
@@ -92,7 +93,7 @@ export interface ConnectOptions {
  * ```
  */
 export async function connect(options: ConnectOptions): Promise<Tunnel> {
-  const { port = 22, username = userInfo().username } = options;
+  const { port = 22, username = userName() } = options;
   if (options.host === "") throw new TypeError("host must not be empty");
   if (!Number.isInteger(port) || port < 1 || port > 65535) {
     throw new RangeError(`port must be a number from 1 to 65535, not ${port}`);

