@@ -95,7 +95,9 @@ export class Connections {
     socket.on("error", leave);
     socket.once("close", leave);
     this.#open.set(socket, cut);
-    const peer = { host: socket.remoteAddress ?? "unknown", port: socket.remotePort ?? 0 };
+    // A socket for both families has IPv4 callers under an IPv6 form.
+    const host = socket.remoteAddress?.replace(/^::ffff:(?=[\d.]+$)/, "") ?? "unknown";
+    const peer = { host, port: socket.remotePort ?? 0 };
     const id = `${this.label} #${++this.#total} from ${formatAddress(peer)}`;
     log.debug("{id}: accepted", { id });
     try {

@@ -52,16 +52,20 @@ export class Listener {
     for (let tries = 1;; tries++) {
       const servers: Server[] = [];
       try {
-        for (const { host, optional } of hosts) {
+        for (const [index, { host, dispensable, ...flags }] of hosts.entries()) {
           // Port 0 is settled by the first address; the others follow it.
           const wanted = servers[0] === undefined ? port : addressOf(servers[0]).port;
-          const server = await listen(host, wanted, accept, optional && servers.length > 0);
-          if (server !== undefined) servers.push(server);
+          try {
+            servers.push(await listen({ host, port: wanted, ...flags }, accept));
+          } catch (error) {
+            const needed = servers.length === 0 && index === hosts.length - 1;
+            if (needed || !dispensable?.(error)) throw error;
+          }
         }
         return new Listener(servers);
       } catch (error) {
         await closeAll(servers);
-        const retry = port === 0 && tries < PORT_TRIES && systemCodeOf(error) === "EADDRINUSE";
+        const retry = port === 0 && tries < PORT_TRIES && isInUse(error);
         if (!retry) throw bindFailure(error, bind, port);
       }
     }
@@ -79,8 +83,10 @@ export class Listener {
 
 interface Host {
   readonly host: string;
-  /** Whether it may be missing on this machine. */
-  readonly optional: boolean;
+  /** Whether an IPv6 address leaves IPv4 alone. Deno 2.9 does not do it. */
+  readonly ipv6Only?: boolean;
+  /** Whether the other addresses are enough, when this one fails so. */
+  readonly dispensable?: (error: unknown) => boolean;
 }
 
 async function hostsOf(
@@ -90,16 +96,19 @@ async function hostsOf(
 ): Promise<readonly Host[]> {
   const wanted = ({ host }: Host) =>
     options.family === undefined || host.includes(":") === (options.family === 6);
-  const optional = options.family === undefined;
   if (bind === undefined || bind === "localhost") {
-    return [{ host: "127.0.0.1", optional: false }, { host: "::1", optional }].filter(wanted);
+    return [{ host: "127.0.0.1" }, { host: "::1", dispensable: isMissing }].filter(wanted);
   }
   if (bind === "*") {
-    return [{ host: "0.0.0.0", optional: false }, { host: "::", optional }].filter(wanted);
+    // Where one socket serves both families, the other one finds its address in use: by us.
+    return [
+      { host: "::", ipv6Only: options.family === 6, dispensable: isMissing },
+      { host: "0.0.0.0", dispensable: isInUse },
+    ].filter(wanted);
   }
   try {
     const found = await lookup(bind, { all: true, family: options.family ?? 0 });
-    return found.map(({ address }) => ({ host: address, optional: false }));
+    return found.map(({ address }) => ({ host: address, ipv6Only: true }));
   } catch (error) {
     throw new ForwardError(
       `cannot listen on ${formatAddress({ host: bind, port })}: no such host`,
@@ -112,20 +121,14 @@ async function hostsOf(
   }
 }
 
-/** @returns undefined where an optional address does not exist here. */
 function listen(
-  host: string,
-  port: number,
+  address: TcpAddress & { ipv6Only?: boolean },
   accept: (socket: Socket) => void,
-  optional: boolean,
-): Promise<Server | undefined> {
+): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = createServer({ allowHalfOpen: true, noDelay: true }, accept);
-    server.once("error", (error) => {
-      if (optional && isMissing(error)) resolve(undefined);
-      else reject(error);
-    });
-    server.listen({ host, port, ipv6Only: host === "::" }, () => {
+    server.once("error", reject);
+    server.listen(address, () => {
       server.removeAllListeners("error");
       // What happens to one accept() later (too many open files) must not end the process.
       server.on("error", () => {});
@@ -138,6 +141,10 @@ function listen(
 function isMissing(error: unknown): boolean {
   const codes = ["EADDRNOTAVAIL", "EAFNOSUPPORT", "EINVAL"];
   return codes.includes(systemCodeOf(error) ?? "");
+}
+
+function isInUse(error: unknown): boolean {
+  return systemCodeOf(error) === "EADDRINUSE";
 }
 
 function bindFailure(error: unknown, bind: string | undefined, port: number): ForwardError {

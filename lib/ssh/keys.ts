@@ -104,7 +104,9 @@ export function textIdentity(name: string, text: string, passphrase?: string): I
  * @returns An ed25519 private key in OpenSSH's format, and its public line.
  */
 export function generateIdentity(): { privateKey: string; publicKey: string } {
-  const pair = generateKeyPairSync("ed25519");
+  let pair = generateKeyPairSync("ed25519");
+  // ssh2 1.17.0 drops leading zero bytes of the public half: one key in 256 cannot be read.
+  while (parsePrivateKey(pair.private) instanceof Error) pair = generateKeyPairSync("ed25519");
   return { privateKey: pair.private, publicKey: pair.public.trim() };
 }
 

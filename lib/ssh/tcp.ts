@@ -28,14 +28,14 @@ export interface TcpOptions {
  *
  * @param server Its name or address, and its port.
  * @param options Family, local address, deadline, signal.
- * @returns A connected socket that half-closes.
+ * @returns A connected socket.
  * @throws {SessionError} `name-not-found`, `connect-refused`, `unreachable`, `timeout`,
  *   `connect-failed` or `cancelled`.
  */
 export async function connectTcp(server: TcpAddress, options: TcpOptions): Promise<Socket> {
   let last: unknown;
   for (const address of await resolve(server, options)) {
-    options.signal?.throwIfAborted();
+    if (options.signal?.aborted) break;
     try {
       log.debug("connecting to {address}", { address: formatAddress(address) });
       return await attempt(address, options);

@@ -1,7 +1,8 @@
 /** The command line as a child process, under the runtime that runs the tests. */
 import { readdirSync, readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { resolve } from "node:path";
 import process from "node:process";
+import { fileURLToPath } from "node:url";
 import type { SshServer } from "./ssh_server.ts";
 import {
   type Exit,
@@ -13,7 +14,8 @@ import {
   waitFor,
 } from "./tools.ts";
 
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+/** The repository's folder. */
+export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 /** A run that listens. */
 export interface Fairlead extends Running {
@@ -29,9 +31,9 @@ export interface Fairlead extends Running {
   descriptors(): number;
 }
 
-/** Program and arguments that run a script of this repository. */
+/** Program and arguments that run a script: one of this repository, or any by its full path. */
 export function scriptCommand(script: string): [string, string[]] {
-  const path = ROOT + script;
+  const path = resolve(ROOT, script);
   if ("deno" in process.versions) {
     return [process.execPath, ["run", "-A", `--config=${ROOT}deno.json`, path]];
   }

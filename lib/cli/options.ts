@@ -1,0 +1,273 @@
+/**
+ * ssh's letters: what each of them does here, and the reading of a command line.
+ *
+ * @module
+ */
+import { Command } from "@commander-js/extra-typings";
+import { applyKeyword, emptySettings, type Settings } from "./settings.ts";
+import { nearest, SEE_HELP, UsageError } from "./usage.ts";
+
+/** What a command line asked for. */
+export interface CommandLine {
+  readonly settings: Settings;
+  /** Whether to do something else than forward. */
+  readonly show: "help" | "version" | undefined;
+}
+
+/**
+ * Reads a command line by ssh's grammar: options may stand before and after the destination.
+ *
+ * @param args The arguments, without the program's name.
+ * @returns What was asked for.
+ * @throws {UsageError} When anything is wrong.
+ */
+export function readCommandLine(args: readonly string[]): CommandLine {
+  const settings = emptySettings();
+  const state = { settings, show: undefined as CommandLine["show"] };
+  const [destination, ...rest] = readOptions(state, args);
+  if (destination === undefined) {
+    if (state.show === undefined) {
+      throw new UsageError("the destination is missing: [user@]host", SEE_HELP);
+    }
+    return state;
+  }
+  readDestination(settings, destination);
+  // ssh reads options once more after the destination, unless -- ended them before it.
+  const ended = args[args.length - rest.length - 2] === "--";
+  const command = ended ? rest : readOptions(state, rest);
+  if (command.length > 0 && state.show === undefined) {
+    throw new UsageError(
+      `unexpected argument ${JSON.stringify(command[0])}`,
+      "this version only forwards; it runs no command on the server",
+    );
+  }
+  return state;
+}
+
+/**
+ * The text of --help.
+ *
+ * @returns Lines of at most 80 columns.
+ */
+export function helpText(): string {
+  const width = Math.max(...RULES.map(({ flags }) => flags.length));
+  const options = RULES.filter(({ help }) => help !== undefined)
+    .map(({ flags, help }) => `  ${flags.padEnd(width)}  ${help}`);
+  return HELP.replace("OPTIONS", options.join("\n"));
+}
+
+const HELP = `usage: fairlead [options] -L [bind:]port:host:hostport [user@]host
+       fairlead demo [--keep]
+
+Listens on a local port and carries every connection that comes there over SSH
+to a host and port that the server can reach. ssh's letters mean what they mean
+in ssh; they may stand before or after the host.
+
+  fairlead -L 1100:mail.example.com:110 other.example.com
+      A mail client that asks localhost:1100 reads its mail from
+      mail.example.com:110, encrypted on the way to other.example.com.
+  fairlead -L 0:db.internal:5432 -L 8080:[::1]:80 me@bastion.example.com
+      Two forwards; the first listens on a free port and prints which.
+
+options:
+OPTIONS
+
+Listeners are on loopback unless a bind address says otherwise. From the server
+to the destination the bytes travel as the application sends them.
+Ctrl-C stops listening and gives open connections 5 seconds; again ends at once.
+Status: 0 done, 2 wrong command line, 255 SSH or forwarding failed, 128+n signal.
+`;
+
+interface State {
+  readonly settings: Settings;
+  show: CommandLine["show"];
+}
+
+interface Rule {
+  /** As commander reads them: `-p <port>`. */
+  readonly flags: string;
+  /** The line in --help; none for what is only there to be accepted or refused. */
+  readonly help?: string;
+  readonly apply: (state: State, value: string) => void;
+}
+
+const RULES: readonly Rule[] = [
+  keyword("-L <forward>", "LocalForward", "[bind:]port:host:hostport; port 0 takes a free one"),
+  keyword("-p <port>", "Port", "the server's port (22)"),
+  keyword("-l <user>", "User", "the user's name on the server"),
+  keyword("-i <file>", "IdentityFile", "a private key; may be given several times"),
+  {
+    flags: "-o <option>",
+    help: "an option as ssh_config has it, such as -o Port=2222",
+    apply: ({ settings }, value) => {
+      const [, name, rest] = /^\s*([A-Za-z0-9]+)(?:\s*=\s*|\s+)(.+?)\s*$/.exec(value) ?? [];
+      if (name === undefined || rest === undefined) {
+        throw new UsageError(`-o ${value}: expected Keyword=value`);
+      }
+      applyKeyword(settings, name, rest, `-o ${name}`);
+    },
+  },
+  {
+    flags: "-F <file>",
+    help: "only -F none: this version does not read ssh_config",
+    apply: ({ settings }, value) => {
+      if (value !== "none") {
+        throw new UsageError(`-F ${value}: this version does not read ssh_config`, "say -F none");
+      }
+      settings.noConfig = true;
+    },
+  },
+  flag("-N", "no command on the server, as always here", (state) => {
+    state.settings.noCommand = true;
+  }),
+  flag(
+    "-4",
+    "IPv4 only",
+    ({ settings }) => applyKeyword(settings, "AddressFamily", ["inet"], "-4"),
+  ),
+  flag(
+    "-6",
+    "IPv6 only",
+    ({ settings }) => applyKeyword(settings, "AddressFamily", ["inet6"], "-6"),
+  ),
+  keyword("-b <address>", "BindAddress", "the local address to connect from"),
+  keyword("-c <ciphers>", "Ciphers", "ciphers, best first, with commas"),
+  keyword("-m <macs>", "MACs", "message authentication codes, best first"),
+  flag("-v", "say more; -vv and -vvv say still more", ({ settings }) => {
+    settings.verbosity = Math.min(3, Math.max(0, settings.verbosity) + 1);
+  }),
+  flag("-q", "say nothing but errors", ({ settings }) => {
+    settings.verbosity = -1;
+  }),
+  flag("--json", "events on stdout and errors on stderr as JSON, one a line", ({ settings }) => {
+    settings.json = true;
+  }),
+  flag("-h, --help", "this text", (state) => {
+    state.show = "help";
+  }),
+  flag("-V, --version", "the version", (state) => {
+    state.show ??= "version";
+  }),
+  // Nothing that these ask for is ever done here, so a script that says them gets what it wants.
+  ...["-2", "-a", "-k", "-n", "-T", "-x", "-C", "-e <char>"].map((flags): Rule => ({
+    flags,
+    apply: () => {},
+  })),
+  ...refused("SSH protocol 1 is no longer supported, as in ssh", "-1"),
+  ...refused("fairlead forwards ports, not the agent", "-A"),
+  ...refused("fairlead forwards ports, not X11", "-X", "-Y"),
+  ...refused("fairlead forwards ports and opens no terminal", "-t"),
+  ...refused("fairlead forwards ports and starts no subsystem", "-s"),
+  ...refused("fairlead forwards TCP connections and opens no tunnel device", "-w <tun>"),
+  ...refused("fairlead does not use GSSAPI", "-K"),
+  ...refused("fairlead does not load PKCS#11; an agent can hold the token's keys", "-I <pkcs11>"),
+  ...refused("fairlead does not write to the system log; redirect stderr instead", "-y"),
+  ...refused(
+    "this version does not support it yet",
+    "-B <interface>",
+    "-D <forward>",
+    "-E <file>",
+    "-f",
+    "-G",
+    "-g",
+    "-J <hosts>",
+    "-M",
+    "-O <command>",
+    "-P <tag>",
+    "-Q <query>",
+    "-R <forward>",
+    "-S <path>",
+    "-W <address>",
+  ),
+];
+
+function keyword(flags: string, name: string, help: string): Rule {
+  const letter = flags.slice(0, 2);
+  return {
+    flags,
+    help,
+    // What a letter is given is one word, whatever it holds.
+    apply: ({ settings }, value) => applyKeyword(settings, name, [value], letter),
+  };
+}
+
+function flag(flags: string, help: string, apply: (state: State) => void): Rule {
+  return { flags, help, apply };
+}
+
+function refused(reason: string, ...all: string[]): Rule[] {
+  return all.map((flags) => ({
+    flags,
+    apply: () => {
+      throw new UsageError(`${flags.slice(0, 2)}: ${reason}`);
+    },
+  }));
+}
+
+/** Reads options up to the first argument that is none; what follows is returned. */
+function readOptions(state: State, args: readonly string[]): string[] {
+  const command = new Command().passThroughOptions().helpOption(false).exitOverride()
+    .configureOutput({ writeErr: () => {} });
+  for (const { flags, apply } of RULES) {
+    const option = command.createOption(flags);
+    command.addOption(option);
+    command.on(`option:${option.name()}`, (value?: string) => apply(state, value ?? ""));
+  }
+  const { operands, unknown } = parse(command, args);
+  if (unknown[0] !== undefined) throw unknownOption(unknown[0]);
+  return operands;
+}
+
+function parse(command: Command, args: readonly string[]): ReturnType<Command["parseOptions"]> {
+  try {
+    return command.parseOptions([...args]);
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error)) throw error;
+    if (error.code !== "commander.optionMissingArgument") throw error;
+    const flags = /'(.+)'/.exec(error.message)?.[1] ?? "";
+    throw new UsageError(`${flags}: the value is missing`);
+  }
+}
+
+function unknownOption(option: string): UsageError {
+  if (!option.startsWith("--")) {
+    return new UsageError(`unknown option ${option.slice(0, 2)}`, SEE_HELP);
+  }
+  const name = option.replace(/=.*/, "");
+  const long = RULES.flatMap(({ flags }) =>
+    flags.split(", ").filter((one) => one.startsWith("--"))
+  );
+  const guess = nearest(name, long);
+  return new UsageError(
+    `unknown option ${name}`,
+    guess === undefined ? SEE_HELP : `did you mean ${guess}?`,
+  );
+}
+
+/** `[user@]host` or `ssh://[user@]host[:port]` (ssh(1)). */
+function readDestination(settings: Settings, text: string): void {
+  const uri = /^ssh:\/\/(.*?)\/?$/.exec(text)?.[1];
+  const at = (uri ?? text).lastIndexOf("@");
+  const user = at < 0 ? undefined : (uri ?? text).slice(0, at);
+  let host = (uri ?? text).slice(at + 1);
+  if (uri !== undefined) {
+    const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^/:[\]]*))(?::(\d+))?$/.exec(host) ?? [];
+    host = bracketed ?? plain ?? "";
+    if (port !== undefined) applyKeyword(settings, "Port", [port], "the destination's port");
+  }
+  if (host === "" || /[\s\p{Cc}]/u.test(host) || host.startsWith("-")) {
+    const form = uri === undefined ? "[user@]host" : "ssh://[user@]host[:port]";
+    throw new UsageError(`${JSON.stringify(text)} is not a destination: expected ${form}`);
+  }
+  if (user === "") throw new UsageError(`${JSON.stringify(text)}: the user name is empty`);
+  if (user !== undefined) settings.user ??= uri === undefined ? user : decoded(user, text);
+  settings.host = host;
+}
+
+function decoded(user: string, destination: string): string {
+  try {
+    return decodeURIComponent(user);
+  } catch {
+    throw new UsageError(`${JSON.stringify(destination)}: the user name is not a URL's`);
+  }
+}
