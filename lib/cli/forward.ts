@@ -59,7 +59,7 @@ export async function forward(
     if (end !== undefined) throw end;
     return 0;
   }
-  await drain(tunnel, stop);
+  await drain(tunnel, output, stop);
   return stop.status();
 }
 
@@ -83,20 +83,20 @@ async function open(settings: Settings, stop: StopSignal): Promise<Tunnel | unde
     passwordPrompts: settings.passwordPrompts,
     prompter,
   };
-  try {
-    return await connect({
-      host: (hostName ?? host) as string,
-      ...defined(given),
-      algorithms: settings.algorithms,
-      onBanner: (text) => {
-        if (settings.verbosity >= 0 && !settings.json) process.stderr.write(printable(text));
-      },
-      signal: stop.first,
-    });
-  } catch (error) {
-    if (stop.first.aborted) return undefined;
-    throw error;
-  }
+  const opening = connect({
+    host: (hostName ?? host) as string,
+    ...defined(given),
+    algorithms: settings.algorithms,
+    onBanner: (text) => {
+      if (settings.verbosity >= 0 && !settings.json) process.stderr.write(printable(text));
+    },
+    signal: stop.first,
+  });
+  // Not every step of it can be given up: the resolver and an agent answer when they like.
+  const stopped = new Promise<undefined>((resolve) => {
+    stop.first.addEventListener("abort", () => resolve(undefined));
+  });
+  return await Promise.race([stopped, opening]);
 }
 
 /** Without ExitOnForwardFailure one forward's failure leaves the others, as in ssh. */
@@ -116,7 +116,17 @@ async function listen(tunnel: Tunnel, settings: Settings, output: Output): Promi
   for (const failure of failures) output.error(failure);
 }
 
-async function drain(tunnel: Tunnel, stop: StopSignal): Promise<void> {
+async function drain(tunnel: Tunnel, output: Output, stop: StopSignal): Promise<void> {
+  const connections = tunnel.channelCount;
+  if (connections > 0) {
+    const who = connections === 1
+      ? "1 open connection has"
+      : `${connections} open connections have`;
+    output.event(
+      { event: "draining", connections },
+      `stopped listening; ${who} ${DRAIN_TIMEOUT / 1000} s to finish, a second signal ends at once`,
+    );
+  }
   const ended = tunnel.close({ timeout: DRAIN_TIMEOUT });
   const forced = new Promise<void>((resolve) => {
     const force = () => {
@@ -167,7 +177,7 @@ function authMethods(settings: Settings): AuthMethod[] | undefined {
 function warnOfConfig(settings: Settings, output: Output): void {
   if (settings.noConfig) return;
   if (!existsSync(join(homedir(), ".ssh", "config"))) return;
-  output.warn("~/.ssh/config was not read: this version cannot; -F none silences this");
+  output.warn("~/.ssh/config is not read by this version; -F none silences this warning");
 }
 
 function isLoopback(host: string): boolean {

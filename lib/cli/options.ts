@@ -75,7 +75,7 @@ OPTIONS
 Listeners are on loopback unless a bind address says otherwise. From the server
 to the destination the bytes travel as the application sends them.
 Ctrl-C stops listening and gives open connections 5 seconds; again ends at once.
-Status: 0 done, 2 wrong command line, 255 SSH or forwarding failed, 128+n signal.
+Status: 0 done, 2 wrong usage, 255 SSH or forwarding failed, 128+n signal n.
 `;
 
 interface State {
@@ -112,7 +112,7 @@ const RULES: readonly Rule[] = [
     help: "only -F none: this version does not read ssh_config",
     apply: ({ settings }, value) => {
       if (value !== "none") {
-        throw new UsageError(`-F ${value}: this version does not read ssh_config`, "say -F none");
+        throw new UsageError(`-F ${value}: this version does not read ssh_config`, "give -F none");
       }
       settings.noConfig = true;
     },
@@ -153,7 +153,7 @@ const RULES: readonly Rule[] = [
     flags,
     apply: () => {},
   })),
-  ...refused("SSH protocol 1 is no longer supported, as in ssh", "-1"),
+  ...refused("version 1 of the SSH protocol is no longer supported", "-1"),
   ...refused("fairlead forwards ports, not the agent", "-A"),
   ...refused("fairlead forwards ports, not X11", "-X", "-Y"),
   ...refused("fairlead forwards ports and opens no terminal", "-t"),
@@ -237,6 +237,7 @@ function unknownOption(option: string): UsageError {
   const long = RULES.flatMap(({ flags }) =>
     flags.split(", ").filter((one) => one.startsWith("--"))
   );
+  if (long.includes(name)) return new UsageError(`${name} takes no value`, SEE_HELP);
   const guess = nearest(name, long);
   return new UsageError(
     `unknown option ${name}`,
@@ -244,21 +245,24 @@ function unknownOption(option: string): UsageError {
   );
 }
 
+const HOST = /^(?:\[([^\]]+)\]|([^:[\]]*|[^[\]]*:[^[\]]*:[^[\]]*))$/;
+const HOST_AND_PORT = /^(?:\[([^\]]+)\]|([^/:[\]]*))(?::(\d+))?$/;
+
 /** `[user@]host` or `ssh://[user@]host[:port]` (ssh(1)). */
 function readDestination(settings: Settings, text: string): void {
   const uri = /^ssh:\/\/(.*?)\/?$/.exec(text)?.[1];
   const at = (uri ?? text).lastIndexOf("@");
   const user = at < 0 ? undefined : (uri ?? text).slice(0, at);
-  let host = (uri ?? text).slice(at + 1);
-  if (uri !== undefined) {
-    const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^/:[\]]*))(?::(\d+))?$/.exec(host) ?? [];
-    host = bracketed ?? plain ?? "";
-    if (port !== undefined) applyKeyword(settings, "Port", [port], "the destination's port");
-  }
+  const form = uri === undefined ? HOST : HOST_AND_PORT;
+  const [, bracketed, plain, port] = form.exec((uri ?? text).slice(at + 1)) ?? [];
+  const host = bracketed ?? plain ?? "";
   if (host === "" || /[\s\p{Cc}]/u.test(host) || host.startsWith("-")) {
-    const form = uri === undefined ? "[user@]host" : "ssh://[user@]host[:port]";
-    throw new UsageError(`${JSON.stringify(text)} is not a destination: expected ${form}`);
+    throw new UsageError(
+      `${JSON.stringify(text)} is not a destination: expected [user@]host`,
+      "a port goes with -p, or as in ssh://host:22",
+    );
   }
+  if (port !== undefined) applyKeyword(settings, "Port", [port], "the destination's port");
   if (user === "") throw new UsageError(`${JSON.stringify(text)}: the user name is empty`);
   if (user !== undefined) settings.user ??= uri === undefined ? user : decoded(user, text);
   settings.host = host;

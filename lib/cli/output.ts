@@ -55,7 +55,7 @@ export class Output {
    */
   event(event: { readonly event: string; readonly [key: string]: unknown }, words: string): void {
     if (this.#options.json) print(process.stdout, JSON.stringify({ v: JSON_VERSION, ...event }));
-    else if (this.#options.verbosity >= 0) print(process.stderr, `fairlead: ${words}`);
+    else if (this.#options.verbosity >= 0) say("fairlead:", words);
   }
 
   /**
@@ -78,15 +78,14 @@ export class Output {
       ? error
       : { code: "internal", hint: undefined };
     const message = messageOf(error);
+    const stack = this.#options.verbosity >= 3 && error instanceof Error ? error.stack : undefined;
     if (this.#options.json) {
-      const fields = { event: "error", code, message, hint, status };
+      const fields = { event: "error", code, message, hint, status, stack };
       print(process.stderr, JSON.stringify({ v: JSON_VERSION, ...fields }));
     } else {
       const words = hint === undefined ? message : `${message}; ${hint}`;
-      print(process.stderr, `${this.#colors.red("fairlead:")} ${words}`);
-    }
-    if (this.#options.verbosity >= 3 && error instanceof Error && error.stack !== undefined) {
-      print(process.stderr, error.stack);
+      say(this.#colors.red("fairlead:"), words);
+      if (stack !== undefined) print(process.stderr, stack);
     }
   }
 
@@ -100,10 +99,8 @@ export class Output {
       const line = { v: JSON_VERSION, event: "log", level, message: words };
       print(process.stderr, JSON.stringify(line));
     } else {
-      const prefix = level === "warning" || level === "error"
-        ? this.#colors.yellow("fairlead:")
-        : "fairlead:";
-      print(process.stderr, `${prefix} ${words}`);
+      const grave = level === "warning" || level === "error";
+      say(grave ? this.#colors.yellow("fairlead:") : "fairlead:", words);
     }
   }
 }
@@ -111,6 +108,12 @@ export class Output {
 function useColors(): boolean {
   const { NO_COLOR, TERM } = process.env;
   return process.stderr.isTTY === true && (NO_COLOR ?? "") === "" && TERM !== "dumb";
+}
+
+/** One line for a person. What others named (a file, a key, a host) must not move the cursor. */
+function say(prefix: string, words: string): void {
+  // deno-lint-ignore no-control-regex -- they are what this is about
+  print(process.stderr, `${prefix} ${words.replace(/[\x00-\x1f\x7f-\x9f]/g, "?")}`);
 }
 
 function print(stream: NodeJS.WriteStream, line: string): void {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { isIP } from "node:net";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { messageOf } from "../errors.ts";
@@ -89,8 +90,10 @@ export function applyKeyword(
     }
     rule(settings, value, words);
   } catch (error) {
-    const said = [origin, ...[given].flat()].filter((word) => word !== "").join(" ");
-    throw new UsageError(`${said}: ${messageOf(error)}`, hintFor(error));
+    const said = typeof given === "string"
+      ? `=${given}`
+      : given.map((word) => word === "" ? "" : ` ${word}`).join("");
+    throw new UsageError(`${origin}${said}: ${messageOf(error)}`, hintFor(error));
   }
 }
 
@@ -116,6 +119,7 @@ const KEYWORDS: Readonly<Record<string, Rule>> = {
     settings.batchMode ??= yesNo(value);
   },
   BindAddress: (settings, value) => {
+    if (isIP(value) === 0) throw new SyntaxError("expected an IP address of this machine");
     settings.bindAddress ??= value;
   },
   CheckHostIP: WITHOUT_EFFECT,
@@ -174,9 +178,11 @@ const KEYWORDS: Readonly<Record<string, Rule>> = {
     settings.authMethods ??= named.filter((method) => supported.includes(method)) as AuthMethod[];
   },
   PubkeyAuthentication: methodSwitch("publickey"),
-  RequestTTY: (settings, value, words) => {
-    // Without a command there is no session to have a terminal.
-    if (!/^auto$/i.test(value)) onlyNo("fairlead opens no terminal")(settings, value, words);
+  RequestTTY: (_settings, value) => {
+    if (["yes", "true", "force"].includes(value.toLowerCase())) {
+      throw new SyntaxError("fairlead opens no terminal");
+    }
+    oneOf(value, ["no", "false", "auto"]);
   },
   StrictHostKeyChecking: (settings, value) => {
     const word = value.replace(/^(?:off|false)$/i, "no").replace(/^true$/i, "yes");

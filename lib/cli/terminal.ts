@@ -5,14 +5,17 @@
  * @module
  */
 import { spawnSync } from "node:child_process";
-import { closeSync, openSync, read, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
 import process from "node:process";
-import { SessionError } from "../errors.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { SessionError, systemCodeOf } from "../errors.ts";
 import type { Prompter, Question, UnknownHostKey } from "../ssh/prompter.ts";
 
 const TERMINAL = "/dev/tty";
 /** Bytes of one line that a terminal in its usual mode can give. */
 const LINE = 4096;
+/** Milliseconds between two looks at what was typed. */
+const PAUSE = 20;
 
 /**
  * A prompter on the controlling terminal.
@@ -45,51 +48,90 @@ async function questions(
 }
 
 async function confirmHostKey(key: UnknownHostKey): Promise<boolean> {
+  // ssh's own words: scripts wait for them.
   show(
-    `The authenticity of host '${key.host}' cannot be established.\n` +
-      `Its ${key.keyType} key has the fingerprint ${key.fingerprint}\n`,
+    `The authenticity of host '${key.host}' can't be established.\n` +
+      `${key.keyType} key fingerprint is ${key.fingerprint}.\n`,
   );
-  for (let prompt = "Go on connecting (yes/no/fingerprint)? ";;) {
+  const question = "Are you sure you want to continue connecting (yes/no/[fingerprint])? ";
+  for (let prompt = question;; prompt = "Please type 'yes', 'no' or the fingerprint: ") {
     const answer = (await ask(prompt, true))?.trim();
     if (answer === undefined || answer.toLowerCase() === "no") return false;
     if (answer.toLowerCase() === "yes" || answer === key.fingerprint) return true;
-    prompt = "Please type yes, no or the fingerprint: ";
   }
 }
 
 /** @returns undefined at the end of input (Ctrl-D). */
 async function ask(prompt: string, echo: boolean): Promise<string | undefined> {
-  const terminal = openSync(TERMINAL, "r+");
-  const restore = () => stty("echo");
+  // Asking with the echo on would show the secret: better not to ask.
+  const restore = echo ? undefined : hide(() => show(prompt));
   try {
-    if (!echo) {
-      // Asking with the echo on would show the secret: better not to ask.
-      if (!stty("-echo")) throw noTerminal();
-      process.once("exit", restore);
-    }
-    writeSync(terminal, prompt);
-    const line = await readLine(terminal);
-    if (!echo) writeSync(terminal, "\n");
+    show(prompt);
+    const line = await readLine();
+    // The end of input leaves the cursor where it is, and so does a line that was not echoed.
+    if (!echo || line === undefined) show("\n");
     return line;
   } finally {
-    if (!echo) {
-      restore();
-      process.off("exit", restore);
+    restore?.();
+  }
+}
+
+/**
+ * A read that waits would be given up by nobody: not by a signal, not by the server's hanging up,
+ * and Node's exit would wait for it. So this looks for a line again and again.
+ */
+async function readLine(): Promise<string | undefined> {
+  const { O_RDONLY, O_NOCTTY, O_NONBLOCK } = constants;
+  const terminal = openSync(TERMINAL, O_RDONLY | O_NOCTTY | O_NONBLOCK);
+  const buffer = new Uint8Array(LINE);
+  try {
+    for (;;) {
+      const length = readNow(terminal, buffer);
+      // In its usual mode a terminal gives one whole line, or nothing at the end of input.
+      if (length === 0) return undefined;
+      if (length !== undefined) {
+        return new TextDecoder().decode(buffer.subarray(0, length)).replace(/\r?\n$/, "");
+      }
+      await sleep(PAUSE);
     }
+  } finally {
+    buffer.fill(0);
     closeSync(terminal);
   }
 }
 
-function readLine(terminal: number): Promise<string | undefined> {
-  const { promise, resolve, reject } = Promise.withResolvers<string | undefined>();
-  const buffer = new Uint8Array(LINE);
-  // In its usual mode a terminal gives one whole line, or nothing at the end of input.
-  read(terminal, buffer, 0, LINE, null, (error, length) => {
-    if (error) reject(error);
-    else if (length === 0) resolve(undefined);
-    else resolve(new TextDecoder().decode(buffer.subarray(0, length)).replace(/\r?\n$/, ""));
-  });
-  return promise;
+/** @returns undefined while no whole line was typed. */
+function readNow(terminal: number, buffer: Uint8Array): number | undefined {
+  try {
+    return readSync(terminal, buffer, 0, LINE, null);
+  } catch (error) {
+    if (systemCodeOf(error) === "EAGAIN") return undefined;
+    return 0; // The terminal is gone: nobody answers.
+  }
+}
+
+/**
+ * Turns the terminal's echo off.
+ *
+ * @param again Called when the program goes on after it was stopped (Ctrl-Z, fg).
+ * @returns Turns it on.
+ */
+function hide(again: () => void): () => void {
+  if (!stty("-echo")) throw noTerminal();
+  const restore = () => stty("echo");
+  const stop = () => {
+    restore();
+    process.kill(process.pid, "SIGSTOP");
+  };
+  const go = () => {
+    stty("-echo");
+    again();
+  };
+  process.once("exit", restore).on("SIGTSTP", stop).on("SIGCONT", go);
+  return () => {
+    process.off("exit", restore).off("SIGTSTP", stop).off("SIGCONT", go);
+    restore();
+  };
 }
 
 function stty(mode: "echo" | "-echo"): boolean {

@@ -10,7 +10,7 @@
  *
  * @param text The value of a keyword.
  * @returns Its words.
- * @throws {SyntaxError} When a quote has no end.
+ * @throws {SyntaxError} When a quote is not closed.
  */
 export function splitWords(text: string): string[] {
   const words: string[] = [];
@@ -34,7 +34,7 @@ export function splitWords(text: string): string[] {
       word = (word ?? "") + char;
     }
   }
-  if (quote !== undefined) throw new SyntaxError(`a ${quote} without its end`);
+  if (quote !== undefined) throw new SyntaxError(`the quote ${quote} is not closed`);
   if (word !== undefined) words.push(word);
   return words;
 }

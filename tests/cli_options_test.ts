@@ -1,0 +1,317 @@
+/** ssh's grammar, letter by letter. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type CommandLine, helpText, readCommandLine } from "../lib/cli/options.ts";
+import type { Settings } from "../lib/cli/settings.ts";
+import { UsageError } from "../lib/cli/usage.ts";
+import { fairlead } from "./support/fairlead.ts";
+import { emptyHome } from "./support/home.ts";
+
+/** The getopt string of OpenSSH's ssh.c. */
+const SSH_OPTIONS = "1246ab:c:e:fgi:kl:m:no:p:qstvxAB:CD:E:F:GI:J:KL:MNO:P:Q:R:S:TVw:W:XYy";
+
+const WEB = { port: 8080, destination: { host: "web", port: 80 } };
+
+/** What these arguments ask for, without what they leave as it was. */
+function read(...args: string[]): Partial<Settings> {
+  const { settings } = readCommandLine(args);
+  const before = readCommandLine(["host"]).settings as unknown as Record<string, unknown>;
+  const said = Object.entries(settings).filter(([name, value]) =>
+    JSON.stringify(value) !== JSON.stringify(before[name])
+  );
+  return Object.fromEntries(said);
+}
+
+function refusal(...args: string[]): { message: string; hint: string } {
+  try {
+    readCommandLine(args);
+  } catch (error) {
+    assert.ok(error instanceof UsageError, `${args.join(" ")}: ${error}`);
+    assert.equal(error.code, "usage");
+    return { message: error.message, hint: error.hint ?? "" };
+  }
+  throw new assert.AssertionError({ message: `${args.join(" ")} was not refused` });
+}
+
+test("options may stand before and after the destination", () => {
+  const expected = { localForwards: [WEB], noCommand: true, port: 2222, verbosity: 1 };
+  assert.deepEqual(read("-N", "-v", "-p", "2222", "-L", "8080:web:80", "host"), expected);
+  assert.deepEqual(read("host", "-N", "-v", "-p", "2222", "-L", "8080:web:80"), expected);
+  assert.deepEqual(read("-N", "-p", "2222", "host", "-v", "-L", "8080:web:80"), expected);
+});
+
+test("options may be bundled, and a value may follow its letter at once", () => {
+  assert.deepEqual(read("-NL", "8080:web:80", "host"), { noCommand: true, localForwards: [WEB] });
+  assert.deepEqual(read("host", "-NvL8080:web:80", "-p2222"), {
+    noCommand: true,
+    verbosity: 1,
+    localForwards: [WEB],
+    port: 2222,
+  });
+  assert.deepEqual(read("-vvv", "host"), { verbosity: 3 });
+  assert.deepEqual(read("-vvvv", "host", "-v"), { verbosity: 3 });
+  assert.deepEqual(read("-oPort=7", "-lme", "host"), { port: 7, user: "me" });
+});
+
+test("after -- nothing is an option, and a host may have any name", () => {
+  assert.deepEqual(read("--", "demo"), { host: "demo" });
+  assert.deepEqual(read("-N", "--", "demo"), { host: "demo", noCommand: true });
+  assert.equal(refusal("--", "host", "-N").message, 'unexpected argument "-N"');
+  assert.match(refusal("--", "-N").message, /^"-N" is not a destination/);
+});
+
+test("a destination is [user@]host or an ssh URL", () => {
+  const destinations: [string, Partial<Settings>][] = [
+    ["me@web", { user: "me", host: "web" }],
+    ["user@name@web", { user: "user@name", host: "web" }],
+    ["::1", { host: "::1" }],
+    ["[::1]", { host: "::1" }],
+    ["me@fe80::1%eth0", { user: "me", host: "fe80::1%eth0" }],
+    ["192.0.2.1", { host: "192.0.2.1" }],
+    ["ssh://web", { host: "web" }],
+    ["ssh://web/", { host: "web" }],
+    ["ssh://me@web:2222", { user: "me", host: "web", port: 2222 }],
+    ["ssh://[::1]:22", { host: "::1", port: 22 }],
+    ["ssh://a%40b@[fe80::1]", { user: "a@b", host: "fe80::1" }],
+  ];
+  for (const [text, expected] of destinations) assert.deepEqual(read(text), expected, text);
+});
+
+test("a malformed destination is refused", () => {
+  const malformed = ["", "-", "me@", "a b", "a\nb", "web:22", "[::1]:22", "[web", "ssh://"];
+  for (const text of [...malformed, "ssh://web:x", "ssh://web/path", "ssh://::1"]) {
+    const { message, hint } = refusal(text);
+    assert.equal(message, `${JSON.stringify(text)} is not a destination: expected [user@]host`);
+    assert.match(hint, /-p, or as in ssh:\/\/host:22/);
+  }
+  assert.match(refusal("@web").message, /the user name is empty/);
+  assert.match(refusal("ssh://%zz@web").message, /user name/);
+  assert.match(refusal("ssh://web:0").message, /port 0: expected a number from 1 to 65535/);
+  assert.match(refusal("-N").message, /the destination is missing/);
+  assert.match(refusal().message, /the destination is missing/);
+});
+
+test("a command for the server is refused, as is anything else that stands there", () => {
+  const { message, hint } = refusal("host", "uptime", "-p");
+  assert.equal(message, 'unexpected argument "uptime"');
+  assert.match(hint, /runs no command/);
+});
+
+test("the first value of a keyword counts", () => {
+  assert.deepEqual(read("-p", "1", "-o", "Port=2", "host"), { port: 1 });
+  assert.deepEqual(read("-o", "Port=2", "host", "-p", "1"), { port: 2 });
+  assert.deepEqual(read("-l", "me", "you@host"), { user: "me" });
+  assert.deepEqual(read("you@host", "-l", "me"), { user: "you" });
+  assert.deepEqual(read("-o", "BatchMode=no", "-o", "BatchMode=yes", "host"), { batchMode: false });
+});
+
+test("identities and forwards add up", () => {
+  assert.deepEqual(read("-i", "/a", "-o", "IdentityFile=/b", "host", "-i", "/c"), {
+    identityFiles: ["/a", "/b", "/c"],
+  });
+  const forwards = read("-L", "8080:web:80", "host", "-L", "0:db:1").localForwards;
+  assert.deepEqual(forwards, [WEB, { port: 0, destination: { host: "db", port: 1 } }]);
+});
+
+test("-o takes a keyword in any case, and its value in all of ssh's forms", () => {
+  for (const text of ["Port=7", "port 7", "PORT = 7", " Port=7 ", 'Port="7"', "Port\t'7'"]) {
+    assert.deepEqual(read("-o", text, "host"), { port: 7 }, text);
+  }
+  assert.deepEqual(read("-o", 'User="a b"', "host"), { user: "a b" });
+  assert.deepEqual(read("-o", "User=a\\ b", "host"), { user: "a b" });
+  assert.deepEqual(read("-o", `UserKnownHostsFile=/a "/b c" '/d "e"'`, "host"), {
+    userKnownHosts: ["/a", "/b c", '/d "e"'],
+  });
+  assert.deepEqual(read("-o", "UserKnownHostsFile=none", "host"), { userKnownHosts: [] });
+  for (const text of ["8080 web:80", "8080:web:80", "8080\t web:80"]) {
+    assert.deepEqual(read("-o", `LocalForward=${text}`, "host"), { localForwards: [WEB] });
+  }
+  assert.deepEqual(read("-o", "HostName=10.0.0.1", "web").hostName, "10.0.0.1");
+  assert.deepEqual(read("web", "-o", "HostName=10.0.0.1").hostName, "10.0.0.1");
+});
+
+test("a malformed -o is refused with what was expected", () => {
+  const refusals: [string, RegExp][] = [
+    ["Port", /^-o Port: expected Keyword=value$/],
+    ["Port=", /^-o Port=: expected Keyword=value$/],
+    ["=7", /^-o =7: expected Keyword=value$/],
+    ['User=""', /^-o User="": the value is missing$/],
+    ['User="a', /^-o User="a: the quote " is not closed$/],
+    ["User=a b", /^-o User=a b: expected one value; one with spaces needs quotes$/],
+    ["LocalForward=1 a:1 b:1", /expected \[bind:\]port host:hostport$/],
+    ["Port=web", /^-o Port=web: expected a number from 1 to 65535$/],
+    ["ConnectTimeout=0", /expected a number from 1 to 86400$/],
+    ["BatchMode=perhaps", /expected one of yes, no, true, false$/],
+    ["StrictHostKeyChecking=maybe", /expected one of yes, ask, accept-new, no$/],
+    ["AddressFamily=ipx", /expected one of any, inet, inet6$/],
+    ["PreferredAuthentications=publickey,magic", /expected one of publickey, /],
+    ["LogLevel=loud", /expected one of quiet, /],
+    ["Ciphers=rot13", /unknown cipher algorithm "rot13"$/],
+    ["BindAddress=here", /expected an IP address/],
+    ["ForwardAgent=yes", /forwards ports, not the agent$/],
+    ["RequestTTY=force", /opens no terminal$/],
+    ["ServerAliveInterval=30", /^-o ServerAliveInterval: this version does not support it yet$/],
+    ["proxyjump=a", /^-o ProxyJump: this version does not support it yet$/],
+  ];
+  for (const [text, message] of refusals) {
+    assert.match(refusal("-o", text, "host").message, message);
+  }
+  assert.deepEqual(refusal("-o", "Prot=22", "host"), {
+    message: "-o Prot: no such option",
+    hint: "did you mean Port?",
+  });
+  assert.match(refusal("-o", "Nonsense=1", "host").hint, /ssh_config\(5\)/);
+});
+
+test("-4, -6, -b, -c and -m set what the connection uses", () => {
+  assert.deepEqual(read("-4", "host"), { family: 4 });
+  assert.deepEqual(read("host", "-6"), { family: 6 });
+  assert.deepEqual(read("-b", "127.0.0.2", "host"), { bindAddress: "127.0.0.2" });
+  assert.deepEqual(read("-c", "aes128-ctr,aes256-ctr", "-m", "+hmac-sha1", "host"), {
+    algorithms: { cipher: "aes128-ctr,aes256-ctr", hmac: "+hmac-sha1" },
+  });
+  assert.match(refusal("-c", "rot13", "host").message, /^-c rot13: unknown cipher algorithm/);
+  assert.match(refusal("-m", "crc", "host").hint, /^choose among .*hmac-sha2-256/);
+  assert.match(refusal("-b", "here", "host").message, /^-b here: expected an IP address/);
+});
+
+test("-v and -q say how much is said, and the later one counts", () => {
+  assert.deepEqual(read("-q", "host"), { verbosity: -1 });
+  assert.deepEqual(read("-qv", "host"), { verbosity: 1 });
+  assert.deepEqual(read("-v", "host", "-q"), { verbosity: -1 });
+});
+
+test("--help, --version and --json are known by their names", () => {
+  const show = (...args: string[]): CommandLine["show"] => readCommandLine(args).show;
+  assert.equal(show("--help"), "help");
+  assert.equal(show("-V"), "version");
+  assert.equal(show("--version"), "version");
+  assert.equal(show("host", "-h"), "help");
+  assert.deepEqual(read("--json", "host"), { json: true });
+});
+
+test("--help has at most 80 columns", () => {
+  const long = helpText().split("\n").filter((line) => line.length > 80);
+  assert.deepEqual(long, []);
+});
+
+test("every letter of ssh's is honoured, accepted, or refused with the reason", () => {
+  const honoured = "46bciLlmNopqvVF";
+  const accepted = "2aCekTnx";
+  const policies: string[] = [];
+  for (const [, letter = "", colon] of SSH_OPTIONS.matchAll(/([A-Za-z0-9])(:?)/g)) {
+    policies.push(letter);
+    const values: Record<string, string> = {
+      ...{ b: "127.0.0.1", c: "aes128-ctr", F: "none", L: "8080:web:80" },
+      ...{ m: "hmac-sha2-256", o: "Port=7", p: "7" },
+    };
+    const args = colon === ":" ? [`-${letter}`, values[letter] ?? "value"] : [`-${letter}`];
+    if (honoured.includes(letter)) {
+      const { show } = readCommandLine([...args, "host"]);
+      assert.ok(show !== undefined || Object.keys(read(...args, "host")).length === 1, letter);
+    } else if (accepted.includes(letter)) {
+      assert.deepEqual(read(...args, "host"), {}, letter);
+    } else {
+      const { message } = refusal(...args, "host");
+      assert.match(message, new RegExp(`^-${letter}: .{15}`));
+      assert.doesNotMatch(message, /unknown/);
+    }
+  }
+  assert.equal(policies.length, SSH_OPTIONS.replaceAll(":", "").length);
+  assert.match(refusal("-1", "host").message, /^-1: .*no longer supported$/);
+  assert.match(refusal("-NA", "host").message, /^-A: .*not the agent$/);
+  assert.match(refusal("host", "-J", "jump").message, /^-J: this version does not support it yet$/);
+});
+
+test("an option that nobody knows is refused with a suggestion", () => {
+  assert.deepEqual(refusal("-Z", "host"), {
+    message: "unknown option -Z",
+    hint: "fairlead --help lists what there is",
+  });
+  assert.equal(refusal("host", "-vZ").message, "unknown option -Z");
+  assert.deepEqual(refusal("--jsno", "host"), {
+    message: "unknown option --jsno",
+    hint: "did you mean --json?",
+  });
+  assert.equal(refusal("--versoin").hint, "did you mean --version?");
+  assert.equal(refusal("--json=yes", "host").message, "--json takes no value");
+  assert.match(refusal("--local-forward", "host").hint, /--help/);
+});
+
+test("a value that is missing is told by its option", () => {
+  for (const letter of ["L", "p", "l", "i", "o", "F", "b", "c", "m", "e", "J"]) {
+    assert.match(
+      refusal("host", `-${letter}`).message,
+      new RegExp(`^-${letter} <\\w+>: the value`),
+    );
+  }
+  for (const letter of ["L", "p", "l", "i", "b", "c", "m"]) {
+    assert.equal(refusal(`-${letter}`, "", "host").message, `-${letter}: the value is missing`);
+  }
+});
+
+/** Each with the part of the message that tells what is wrong with it. */
+const MALFORMED: [text: string, message: string][] = [
+  ["8080", "expected [bind:]port:host:hostport"],
+  ["8080:", "expected [bind:]port:host:hostport"],
+  ["8080:web", "expected [bind:]port:host:hostport"],
+  ["web:80", "expected [bind:]port:host:hostport"],
+  [":::", "the listen port is missing"],
+  ["::80", "the listen port is missing"],
+  [":web:80", "the listen port is missing"],
+  ["8080::80", "the host is missing"],
+  ["8080:web:", "the destination port is missing"],
+  ["web:80:8080", '"web" is not a listen port'],
+  ["80x:web:80", '"80x" is not a listen port'],
+  ["-1:web:80", '"-1" is not a listen port'],
+  ["+80:web:80", '"+80" is not a listen port'],
+  [" 80:web:80", '" 80" is not a listen port'],
+  ["0x50:web:80", '"0x50" is not a listen port'],
+  ["1e3:web:80", '"1e3" is not a listen port'],
+  ["80.0:web:80", '"80.0" is not a listen port'],
+  ["65536:web:80", '"65536" is not a listen port: expected a number from 0 to 65535'],
+  ["8080:web:65536", '"65536" is not a destination port: expected a number from 1 to 65535'],
+  ["8080:web:0", '"0" is not a destination port'],
+  ["8080:web:http", '"http" is not a destination port'],
+  ["8080:web:80 ", '"80 " is not a destination port'],
+  ["8080:my web:80", '"my web" is not a host'],
+  ["8080:-web:80", '"-web" is not a host'],
+  ["8080:me@web:80", '"me@web" is not a host'],
+  ["a,b:8080:web:80", '"a,b" is not a bind address'],
+  ["8080:*:80", '"*" is not a host'],
+  ["8080:::1:80", "an IPv6 address needs brackets, as in [::1]"],
+  ["::1:8080:web:80", "an IPv6 address needs brackets, as in [::1]"],
+  ["a:b:8080:web:80", "an IPv6 address needs brackets, as in [::1]"],
+  ["8080:[::1:80", '"[" without "]"'],
+  ["8080:[::1]x:80", 'text after "]"'],
+  ["8080:[]:80", "empty brackets"],
+  ["[]:8080:web:80", "empty brackets"],
+  ["8080:[::1]", "expected [bind:]port:host:hostport"],
+  ["/tmp/socket:web:80", '"/tmp/socket" is not a listen port'],
+  ["8080:/tmp/socket", "expected [bind:]port:host:hostport"],
+  ["8080:/tmp/socket:80", "looks like a Unix socket"],
+  ["8080 web:80", "expected [bind:]port:host:hostport"],
+  ["8080:w\x1bb:80", "is not a host"],
+  ["my name=8080:web:80", '"my name=8080" is not a listen port'],
+];
+
+test("a malformed -L is refused with what is wrong with which part", () => {
+  for (const [text, expected] of MALFORMED) {
+    const { message } = refusal("-L", text, "host");
+    assert.ok(message.startsWith(`-L ${text}: `), message);
+    assert.ok(message.includes(expected), message);
+  }
+});
+
+test("a malformed -L ends with status 2 and one line", async () => {
+  await using home = await emptyHome();
+  const named = ["8080:web", "8080:::1:80", ":::", "8080:w\x1bb:80"];
+  const chosen = MALFORMED.filter(([text]) => named.includes(text));
+  assert.equal(chosen.length, named.length);
+  for (const [text, expected] of chosen) {
+    const { status, stdout, stderr } = await fairlead(["-L", text, "host"], { env: home.env });
+    assert.deepEqual([status, stdout], [2, ""]);
+    assert.match(stderr, /^fairlead: -L [\x20-\x7e]*\n$/);
+    assert.ok(stderr.includes(expected), stderr);
+  }
+});

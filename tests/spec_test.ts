@@ -1,0 +1,218 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import {
+  formatLocalForward,
+  type LocalForwardSpec,
+  parseLocalForward,
+} from "../lib/forward/spec.ts";
+
+/** Each with what it means and how it is printed. */
+const GOOD: [text: string, spec: LocalForwardSpec, printed?: string][] = [
+  [
+    "1100:mail.example.com:110",
+    { port: 1100, destination: { host: "mail.example.com", port: 110 } },
+  ],
+  [
+    "localhost:1100:mail:110",
+    { bind: "localhost", port: 1100, destination: { host: "mail", port: 110 } },
+  ],
+  [
+    "192.0.2.7:80:10.0.0.1:65535",
+    { bind: "192.0.2.7", port: 80, destination: { host: "10.0.0.1", port: 65535 } },
+  ],
+  ["*:80:web:8080", { bind: "*", port: 80, destination: { host: "web", port: 8080 } }],
+  [
+    ":80:web:8080",
+    { bind: "*", port: 80, destination: { host: "web", port: 8080 } },
+    "*:80:web:8080",
+  ],
+  ["[::1]:80:web:8080", { bind: "::1", port: 80, destination: { host: "web", port: 8080 } }],
+  ["[::]:80:web:8080", { bind: "::", port: 80, destination: { host: "web", port: 8080 } }],
+  ["80:[2001:db8::5]:443", { port: 80, destination: { host: "2001:db8::5", port: 443 } }],
+  [
+    "[::1]:80:[2001:db8::5]:443",
+    { bind: "::1", port: 80, destination: { host: "2001:db8::5", port: 443 } },
+  ],
+  [
+    "[fe80::1%eth0]:80:[::ffff:192.0.2.1]:443",
+    { bind: "fe80::1%eth0", port: 80, destination: { host: "::ffff:192.0.2.1", port: 443 } },
+  ],
+  [
+    "[localhost]:80:[web]:443",
+    { bind: "localhost", port: 80, destination: { host: "web", port: 443 } },
+    "localhost:80:web:443",
+  ],
+  ["0:web:80", { port: 0, destination: { host: "web", port: 80 } }],
+  ["[::1]:0:web:80", { bind: "::1", port: 0, destination: { host: "web", port: 80 } }],
+  ["00080:web:00443", { port: 80, destination: { host: "web", port: 443 } }, "80:web:443"],
+  ["65535:under_score:1", { port: 65535, destination: { host: "under_score", port: 1 } }],
+  ["80:bücher.example.:80", { port: 80, destination: { host: "bücher.example.", port: 80 } }],
+  [`80:${"a".repeat(255)}:80`, { port: 80, destination: { host: "a".repeat(255), port: 80 } }],
+  [
+    "db=0:db.internal:5432",
+    { name: "db", port: 0, destination: { host: "db.internal", port: 5432 } },
+  ],
+  [
+    "Db-2_x=*:0:[::1]:5432",
+    { name: "Db-2_x", bind: "*", port: 0, destination: { host: "::1", port: 5432 } },
+  ],
+  [
+    "db=:0:db:5432",
+    { name: "db", bind: "*", port: 0, destination: { host: "db", port: 5432 } },
+    "db=*:0:db:5432",
+  ],
+  [
+    "db=[::1]:0:db:5432",
+    { name: "db", bind: "::1", port: 0, destination: { host: "db", port: 5432 } },
+  ],
+];
+
+const FORM = "expected [bind:]port:host:hostport";
+const BRACKETS = `${FORM}; an IPv6 address needs brackets, as in [::1]`;
+const LISTEN_PORT = "is not a listen port: expected a number from 0 to 65535";
+const DESTINATION_PORT = "is not a destination port: expected a number from 1 to 65535";
+
+const MALFORMED: [text: string, message: string][] = [
+  ["", FORM],
+  ["80", FORM],
+  ["80:host", FORM],
+  [":", FORM],
+  ["db=", FORM],
+  ["db=80:host", FORM],
+  ["80:/run/x.sock", FORM],
+  ["80:host:80:90:100", BRACKETS],
+  ["::1:80:host:80", BRACKETS],
+  ["80:::1:80", BRACKETS],
+  ["80:fe80::1:80", BRACKETS],
+  ["80:::1]:80", BRACKETS],
+  ["80:[::1:80", `"[" without "]"; ${FORM}`],
+  ["[::1:80:host:80", `"[" without "]"; ${FORM}`],
+  ["[::1]80:host:80", `text after "]"; ${FORM}`],
+  ["80:[::1]80", `text after "]"; ${FORM}`],
+  ["80:[[::1]]:80", `text after "]"; ${FORM}`],
+  ["80:[]:80", "empty brackets"],
+  ["[]:80:host:80", "empty brackets"],
+  ["::", "the listen port is missing"],
+  [":host:80", "the listen port is missing"],
+  [":::", "the listen port is missing"],
+  ["80::80", "the host is missing"],
+  ["80:host:", "the destination port is missing"],
+  ["http:host:80", `"http" ${LISTEN_PORT}`],
+  ["-1:host:80", `"-1" ${LISTEN_PORT}`],
+  ["+80:host:80", `"+80" ${LISTEN_PORT}`],
+  ["65536:host:80", `"65536" ${LISTEN_PORT}`],
+  ["000080:host:80", `"000080" ${LISTEN_PORT}`],
+  ["0x50:host:80", `"0x50" ${LISTEN_PORT}`],
+  ["8e1:host:80", `"8e1" ${LISTEN_PORT}`],
+  ["80.5:host:80", `"80.5" ${LISTEN_PORT}`],
+  ["٨٠:host:80", `"٨٠" ${LISTEN_PORT}`],
+  [" 80:host:80", `" 80" ${LISTEN_PORT}`],
+  ["80/tcp:host:80", `"80/tcp" ${LISTEN_PORT}`],
+  ["1db=80:host:80", `"1db=80" ${LISTEN_PORT}`],
+  ["=80:host:80", `"=80" ${LISTEN_PORT}`],
+  ["db=db=80:host:80", `"db=80" ${LISTEN_PORT}`],
+  ["80:host:0", `"0" ${DESTINATION_PORT}`],
+  ["80:host:65536", `"65536" ${DESTINATION_PORT}`],
+  ["80:host:http", `"http" ${DESTINATION_PORT}`],
+  ["80:host:80 ", `"80 " ${DESTINATION_PORT}`],
+  ["80:host:80\n", `"80\\n" ${DESTINATION_PORT}`],
+  ["80:ho st:80", `"ho st" is not a host`],
+  ["80:ho\0st:80", `"ho\\u0000st" is not a host`],
+  ["80:\x1b[31mhost:80", `"\\u001b[31mhost" is not a host`],
+  ["80:*:80", `"*" is not a host`],
+  ["80:host,other:80", `"host,other" is not a host`],
+  ["80:user@host:80", `"user@host" is not a host`],
+  ['80:"host":80', `"\\"host\\"" is not a host`],
+  ["80:-oProxyCommand:80", `"-oProxyCommand" is not a host`],
+  ["-g:80:host:80", `"-g" is not a bind address`],
+  ["a*:80:host:80", `"a*" is not a bind address`],
+  [`80:${"a".repeat(256)}:80`, `"${"a".repeat(256)}" is not a host`],
+  ["80:/run/x:80", `"/run/x" looks like a Unix socket, which -L cannot use yet`],
+  ["/run/x:80:host:80", `"/run/x" looks like a Unix socket, which -L cannot use yet`],
+];
+
+test("every form of -L means what ssh(1) says, and our extensions what they should", () => {
+  for (const [text, spec] of GOOD) assert.deepEqual(parseLocalForward(text), spec, text);
+});
+
+test("a forward is printed in its plainest form", () => {
+  for (const [text, spec, printed] of GOOD) {
+    assert.equal(formatLocalForward(spec), printed ?? text);
+  }
+});
+
+test("a malformed -L is refused with a message that says what is wrong with which part", () => {
+  assert.ok(MALFORMED.length >= 30);
+  for (const [text, message] of MALFORMED) {
+    assert.throws(
+      () => parseLocalForward(text),
+      { name: "SyntaxError", message },
+      JSON.stringify(text),
+    );
+  }
+});
+
+const hexGroup = fc.integer({ min: 0, max: 0xffff }).map((group) => group.toString(16));
+const ipv6 = fc.oneof(
+  fc.ipV6(),
+  fc.tuple(hexGroup, hexGroup).map(([a, b]) => `fe80::${a}:${b}%eth0`),
+);
+const word = fc.stringMatching(/^[a-z0-9_\u00e0-\u00ff][a-z0-9_.%-]{0,30}$/);
+const host = fc.oneof(word, fc.domain(), fc.ipV4(), ipv6);
+const specs: fc.Arbitrary<LocalForwardSpec> = fc.record(
+  {
+    name: fc.stringMatching(/^[A-Za-z][A-Za-z0-9_-]{0,12}$/),
+    bind: fc.oneof(fc.constant("*"), host),
+    port: fc.integer({ min: 0, max: 65535 }),
+    destination: fc.record({ host, port: fc.integer({ min: 1, max: 65535 }) }, {
+      noNullPrototype: true,
+    }),
+  },
+  { requiredKeys: ["port", "destination"], noNullPrototype: true },
+);
+
+test("what is printed is read back as the same forward", () => {
+  fc.assert(fc.property(specs, (spec) => {
+    assert.deepEqual(parseLocalForward(formatLocalForward(spec)), spec);
+  }));
+});
+
+/** Text that is nearly right more often than chance would have it. */
+const texts = fc.oneof(
+  fc.string({ unit: "binary" }),
+  fc.string(),
+  fc.array(
+    fc.oneof(
+      fc.constantFrom(":", ":", ":", "[", "]", "*", "=", "-", "/", "db=", "0", "80", "99999"),
+      fc.constantFrom("host", "::1", "[::1]", "[]", "127.0.0.1", " ", "\n", "@", "%eth0", "\ud800"),
+    ),
+    { maxLength: 12 },
+  ).map((parts) => parts.join("")),
+  fc.tuple(specs, fc.nat(60), fc.string({ maxLength: 2 })).map(([spec, at, more]) => {
+    const text = formatLocalForward(spec);
+    return text.slice(0, at) + more + text.slice(at);
+  }),
+);
+
+test("any text is either read, and printed in a form that stays, or refused as a SyntaxError", () => {
+  let read = 0;
+  fc.assert(
+    fc.property(texts, (text) => {
+      let spec: LocalForwardSpec;
+      try {
+        spec = parseLocalForward(text);
+      } catch (error) {
+        assert.ok(error instanceof SyntaxError, String(error));
+        assert.notEqual(error.message, "");
+        return;
+      }
+      read++;
+      const printed = formatLocalForward(spec);
+      assert.deepEqual(parseLocalForward(printed), spec);
+      assert.equal(formatLocalForward(parseLocalForward(printed)), printed);
+    }),
+    { numRuns: 2_000 },
+  );
+  assert.ok(read > 50, `only ${read} texts were read: the generator proves too little`);
+});
