@@ -115,6 +115,17 @@ export function messageOf(error: unknown): string {
 }
 
 /**
+ * The text of anything that was thrown, with what to do about it.
+ *
+ * @param error What was thrown.
+ * @returns Its message, and its hint where it has one.
+ */
+export function adviceOf(error: unknown): string {
+  const hint = error instanceof FairleadError ? error.hint : undefined;
+  return hint === undefined ? messageOf(error) : `${messageOf(error)}; ${hint}`;
+}
+
+/**
  * The system's name for what was thrown, such as `ECONNREFUSED`.
  *
  * @param error What was thrown.

@@ -96,7 +96,12 @@ async function open(settings: Settings, stop: StopSignal): Promise<Tunnel | unde
   const stopped = new Promise<undefined>((resolve) => {
     stop.first.addEventListener("abort", () => resolve(undefined));
   });
-  return await Promise.race([stopped, opening]);
+  try {
+    return await Promise.race([stopped, opening]);
+  } catch (error) {
+    if (stop.first.aborted) return undefined;
+    throw error;
+  }
 }
 
 /** Without ExitOnForwardFailure one forward's failure leaves the others, as in ssh. */

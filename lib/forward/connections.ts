@@ -5,7 +5,7 @@
  */
 import type { Socket } from "node:net";
 import { formatAddress, type TcpAddress } from "../dialer.ts";
-import { messageOf } from "../errors.ts";
+import { adviceOf, messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
 import type { RelayResult } from "./relay.ts";
 
@@ -108,7 +108,7 @@ export class Connections {
     } catch (error) {
       this.#refused++;
       if (gone.signal.aborted) log.info("{id}: left before it was connected", { id });
-      else log.warn("{id}: {reason}", { id, reason: messageOf(error) });
+      else log.warn("{id}: {reason}", { id, reason: adviceOf(error) });
       socket.resetAndDestroy();
     } finally {
       this.#open.delete(socket);

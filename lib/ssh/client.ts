@@ -253,6 +253,8 @@ function handshake(
     };
 
     options.hostKeys.preferredAlgorithms(name).then((preferred) => {
+      // ssh2 hears only what comes after connect(): a server may have hung up while files were read.
+      if (transport.lost) return onError(new Error("Connection lost before handshake"));
       const algorithms = chooseAlgorithms(options.algorithms, preferred);
       let verified: Buffer | undefined;
       engine.connect({

@@ -5,7 +5,7 @@
  */
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { messageOf } from "../errors.ts";
+import { adviceOf } from "../errors.ts";
 import { logger } from "../log.ts";
 import { agentIdentities } from "./agent.ts";
 import { fileIdentity, type Identity, isMissingFile, textIdentity } from "./keys.ts";
@@ -61,7 +61,7 @@ async function fromFiles({ files, prompter }: IdentitySources): Promise<Identity
       found.push(await fileIdentity(path, prompter));
     } catch (error) {
       if (files === undefined && isMissingFile(error)) continue;
-      log.warn("{reason}", { reason: messageOf(error) });
+      log.warn("{reason}", { reason: adviceOf(error) });
     }
   }
   return found;

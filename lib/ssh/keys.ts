@@ -155,9 +155,8 @@ class EncryptedIdentity implements Identity {
 
   async #decrypt(): Promise<SshKey | undefined> {
     for (let tries = 0; this.#key === undefined && tries < PASSPHRASE_TRIES; tries++) {
-      const prompt = `${
-        tries === 0 ? "" : "bad passphrase; "
-      }enter passphrase for key '${this.name}': `;
+      // ssh's own words, with which scripts answer; it says nothing else after a wrong one.
+      const prompt = `Enter passphrase for key '${this.name}': `;
       const passphrase = await this.#prompter?.secret(prompt);
       if (passphrase === undefined || passphrase === "") return undefined;
       const key = parsePrivateKey(this.#text, passphrase);

@@ -104,13 +104,21 @@ export function sessionFailure(
     });
   }
   if (error.level === "client-socket" || systemCodeOf(error) !== undefined) {
-    return new SessionError(`the connection to ${server} was lost: ${message}`, {
+    const reset = ["ECONNRESET", "EPIPE"].includes(systemCodeOf(error) ?? "");
+    const reason = reset ? `${server} reset it` : message;
+    return new SessionError(`the connection to ${server} was lost: ${reason}`, {
       code: "connection-lost",
       cause: error,
     });
   }
   const code: ErrorCode = error.level === undefined ? "connection-lost" : "protocol-error";
-  return new SessionError(`${server}: ${message}`, { code, cause: error });
+  // Before there are keys, the usual reason is a server of another kind.
+  const hint = error.level === "handshake" ? "check that this port belongs to an SSH server" : "";
+  return new SessionError(`${server} does not follow the SSH protocol: ${message}`, {
+    code,
+    ...(hint === "" ? {} : { hint }),
+    cause: error,
+  });
 }
 
 function connectReason(description: string): [ErrorCode, string] {

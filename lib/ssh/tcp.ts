@@ -96,7 +96,16 @@ function connectFailure(error: unknown, server: TcpAddress, options: TcpOptions)
   if (options.signal?.aborted) {
     return new SessionError(`connecting to ${where} was cancelled`, { code: "cancelled" });
   }
-  switch (systemCodeOf(error)) {
+  const code = systemCodeOf(error) ?? "";
+  // EINVAL is what Deno 2.9 says for an address that no interface has.
+  if (options.bindAddress !== undefined && ["EADDRNOTAVAIL", "EINVAL"].includes(code)) {
+    return new SessionError(`this machine has no address ${options.bindAddress} to connect from`, {
+      code: "address-not-available",
+      hint: "check -b, or leave it out",
+      cause: error,
+    });
+  }
+  switch (code) {
     case "ECONNREFUSED":
       return new SessionError(`${where} refused the connection`, {
         code: "connect-refused",

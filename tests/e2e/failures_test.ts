@@ -336,12 +336,16 @@ test("a server that echoes, and one that speaks HTTP, are told from an SSH serve
   for (const { serve, code } of servers) {
     await using server = await impostor(serve);
     const address = ["-p", String(server.port), "127.0.0.1"];
-    await fails([...ANYWHERE, "-F", "none", ...address], { code, message: /^127\.0\.0\.1:\d+/ });
+    await fails([...ANYWHERE, "-F", "none", ...address], {
+      code,
+      message: /^127\.0\.0\.1:\d+/,
+      hint: /SSH server/,
+    });
   }
 });
 
 test("a server that closes the connection at once", async () => {
-  await using server = await impostor((socket) => socket.once("data", () => socket.end()));
+  await using server = await impostor((socket) => socket.end());
   await fails([...ANYWHERE, "-F", "none", "-p", String(server.port), "127.0.0.1"], {
     code: "connection-lost",
     message: /^127\.0\.0\.1:\d+ hung up before the SSH handshake$/,
@@ -372,7 +376,7 @@ test(
       hint: /-i/,
       warnings: [
         /^identity \S+\/no-such-key does not exist$/,
-        /^identity \S+ is readable by others \(mode 0644\) and is therefore not used/,
+        /^identity \S+ is readable by others \(mode 0644\) and is therefore not used; run: chmod 600 /,
       ],
     });
   },
@@ -413,6 +417,7 @@ test("a server that forbids forwarding is told, and nothing ends", skip, async (
   assert.ok(await isRefused(run.ports[0] ?? 0));
   await waitFor(() => run.lines().length === 1);
   assert.match(run.lines()[0] ?? "", /: the server does not allow forwarding to 127\.0\.0\.1:9/);
+  assert.match(run.lines()[0] ?? "", /; ask its administrator about AllowTcpForwarding/);
   assert.ok(run.running());
 });
 
