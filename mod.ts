@@ -16,15 +16,35 @@
  * @module
  */
 export { connect, type ConnectOptions, Tunnel } from "./lib/tunnel/tunnel.ts";
-export { LocalForward } from "./lib/forward/local.ts";
+export { Forward } from "./lib/forward/forward.ts";
 export type { CloseOptions, ConnectionStats } from "./lib/forward/connections.ts";
 export type { ListenOptions } from "./lib/forward/listener.ts";
+export type { RemoteOptions } from "./lib/forward/remote.ts";
 export {
-  formatLocalForward,
+  type DynamicForwardSpec,
+  formatForward,
+  type ForwardSpec,
+  type ListenAddress,
   type LocalForwardSpec,
+  type NamedSpec,
+  parseDestination,
+  parseDynamicForward,
   parseLocalForward,
+  parseRemoteForward,
+  type RemoteForwardSpec,
 } from "./lib/forward/spec.ts";
-export type { Destination, Dialer, DialOptions, TcpAddress } from "./lib/dialer.ts";
+export type { UnixListenOptions } from "./lib/forward/unix_listener.ts";
+export type {
+  Address,
+  Destination,
+  Dialer,
+  DialOptions,
+  Incoming,
+  RemoteListener,
+  TcpAddress,
+  UnixAddress,
+} from "./lib/dialer.ts";
+export type { CommandExit, RemoteCommand } from "./lib/ssh/command.ts";
 export {
   ConnectionError,
   type ErrorCode,

@@ -1,11 +1,12 @@
 /**
- * The one thing that forwards know of what carries them: something that can dial.
+ * The one thing that forwards know of what carries them: something that can dial, and that can
+ * listen on the far side.
  *
  * @module
  */
 import type { Duplex } from "node:stream";
 
-/** A TCP address, as the side that dials it will resolve it. */
+/** A TCP address, as the side that uses it will resolve it. */
 export interface TcpAddress {
   /** A host name, an IPv4 address, or an IPv6 address without brackets. */
   readonly host: string;
@@ -13,8 +14,17 @@ export interface TcpAddress {
   readonly port: number;
 }
 
-/** Where a forwarded connection goes, seen from the SSH server. */
-export type Destination = TcpAddress;
+/** A Unix socket. */
+export interface UnixAddress {
+  /** Its path in the file system of the side that uses it. */
+  readonly path: string;
+}
+
+/** A TCP address or a Unix socket. */
+export type Address = TcpAddress | UnixAddress;
+
+/** Where a forwarded connection goes, seen from the side that connects to it. */
+export type Destination = Address;
 
 /** What may be said about one dial. */
 export interface DialOptions {
@@ -24,9 +34,27 @@ export interface DialOptions {
   originator?: TcpAddress;
 }
 
+/** A connection that came in on the far side and waits for an answer. */
+export interface Incoming {
+  /** Who connected there, as the server says; undefined for a Unix socket. */
+  readonly originator: TcpAddress | undefined;
+  /** Takes it. */
+  accept(): Duplex;
+  /** Refuses it (RFC 4254 section 5.1, SSH_OPEN_CONNECT_FAILED). */
+  refuse(): void;
+}
+
+/** A listener on the far side. */
+export interface RemoteListener {
+  /** Where it listens, with the port that the far side chose where 0 was asked for. */
+  readonly address: Address;
+  /** Ends it; connections that it accepted go on. It never rejects. */
+  close(): Promise<void>;
+}
+
 /**
- * Opens streams to destinations. One SSH connection is a dialer, and so is a session that
- * outlives its connections: a forward cannot tell the difference.
+ * Opens streams to destinations, and listens on the far side. One SSH connection is a dialer, and
+ * so is a session that outlives its connections: a forward cannot tell the difference.
  */
 export interface Dialer {
   /**
@@ -38,15 +66,35 @@ export interface Dialer {
    * @throws {ConnectionError} When the far side refuses, or nothing answers in time.
    */
   dial(destination: Destination, options?: DialOptions): Promise<Duplex>;
+  /**
+   * Listens on the far side.
+   *
+   * @param address Where; an empty host means all its interfaces, port 0 a free one.
+   * @param accept Called with each connection that comes in there.
+   * @returns The listener.
+   * @throws {ForwardError} When the far side refuses.
+   */
+  listen(address: Address, accept: (incoming: Incoming) => void): Promise<RemoteListener>;
 }
 
 /**
- * The address as people write it: `host:port`, with brackets around an IPv6 address.
+ * Tells a Unix socket from a TCP address.
  *
- * @param address A host and a port.
+ * @param address Either.
+ * @returns Whether it is a Unix socket.
+ */
+export function isUnix(address: Address): address is UnixAddress {
+  return "path" in address;
+}
+
+/**
+ * The address as people write it: `host:port` with brackets around an IPv6 address, or a path.
+ *
+ * @param address A host and port, or a Unix socket.
  * @returns The text.
  */
-export function formatAddress(address: TcpAddress): string {
+export function formatAddress(address: Address): string {
+  if (isUnix(address)) return address.path;
   return address.host.includes(":")
     ? `[${address.host}]:${address.port}`
     : `${address.host}:${address.port}`;

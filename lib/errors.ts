@@ -102,6 +102,16 @@ export class ForwardError extends FairleadError {
 }
 
 /**
+ * The stable name of anything that kept a connection from opening.
+ *
+ * @param error What was thrown.
+ * @returns Its code; `connect-failed` where it has none of ours.
+ */
+export function codeOf(error: unknown): ErrorCode {
+  return error instanceof FairleadError ? error.code : "connect-failed";
+}
+
+/**
  * The text of anything that was thrown, for a log line or a message.
  *
  * @param error What was thrown.

@@ -4,6 +4,7 @@
  * @module
  */
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import process from "node:process";
 
@@ -24,6 +25,62 @@ export function userName(): string {
   if (runtime.name !== "bun" || process.platform === "win32") return username;
   const asked = spawnSync("id", ["-un"], { encoding: "utf8" });
   return asked.status === 0 ? asked.stdout.trim() : username;
+}
+
+/**
+ * Whether a `net.Socket` made from a descriptor writes to a pipe without blocking the program. On
+ * Bun it blocks; there the file system's asynchronous write does not.
+ */
+export const pipesAreSockets: boolean = runtime.name !== "bun";
+
+/**
+ * Whether `process.stderr` writes without a handle that waits: then data is lost where it is the
+ * same pipe as stdout (`2>&1`) and a `net.Socket` has made that one not wait. Elsewhere a second
+ * handle for the descriptor is impossible.
+ */
+export const stderrIsSynchronous: boolean = runtime.name === "deno";
+
+/**
+ * The command that starts this program again.
+ *
+ * @returns The program, and what stands before the arguments of the command line.
+ */
+export function selfCommand(): { readonly program: string; readonly args: readonly string[] } {
+  const program = process.execPath;
+  const [, script = ""] = process.argv;
+  // In a binary made by bun, and in one made by node, this is not a file that could be run.
+  const compiled = /^(?:\/\$bunfs\/|B:[\\/]~BUN)/.test(script) || script === program;
+  if (compiled || deno?.build.standalone) return { program, args: [] };
+  if (deno !== undefined) return { program, args: denoArguments(deno) };
+  return { program, args: [...process.execArgv, script] };
+}
+
+/** What of Deno's own interface says how it was started. */
+interface Deno {
+  readonly build: { readonly standalone?: boolean };
+  readonly mainModule: string;
+  readonly permissions: {
+    querySync(descriptor: { name: string }): { state: string; partial?: boolean };
+  };
+}
+
+const deno: Deno | undefined = (globalThis as { Deno?: Deno }).Deno;
+
+const DENO_PERMISSIONS = ["read", "write", "net", "env", "run", "sys", "ffi", "import"];
+
+/** Deno keeps its own options out of `process.execArgv`. */
+function denoArguments({ mainModule, permissions }: Deno): string[] {
+  try {
+    const words = readFileSync("/proc/self/cmdline", "utf8").split("\0").slice(1, -1);
+    return words.slice(0, words.length - process.argv.slice(2).length);
+  } catch {
+    // No /proc, as on macOS: the permissions that were given whole, and the configuration that
+    // lies beside the program.
+    const given = DENO_PERMISSIONS.filter((name) =>
+      permissions.querySync({ name }).state === "granted"
+    );
+    return ["run", "--no-prompt", ...given.map((name) => `--allow-${name}`), mainModule];
+  }
 }
 
 function detect(): { name: RuntimeName; version: string } {

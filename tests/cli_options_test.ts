@@ -10,7 +10,8 @@ import { emptyHome } from "./support/home.ts";
 /** The getopt string of OpenSSH's ssh.c. */
 const SSH_OPTIONS = "1246ab:c:e:fgi:kl:m:no:p:qstvxAB:CD:E:F:GI:J:KL:MNO:P:Q:R:S:TVw:W:XYy";
 
-const WEB = { port: 8080, destination: { host: "web", port: 80 } };
+const TO_WEB = { listen: { port: 8080 }, destination: { host: "web", port: 80 } };
+const WEB = { kind: "local", spec: TO_WEB } as const;
 
 /** What these arguments ask for, without what they leave as it was. */
 function read(...args: string[]): Partial<Settings> {
@@ -34,18 +35,18 @@ function refusal(...args: string[]): { message: string; hint: string } {
 }
 
 test("options may stand before and after the destination", () => {
-  const expected = { localForwards: [WEB], noCommand: true, port: 2222, verbosity: 1 };
+  const expected = { forwards: [WEB], noCommand: true, port: 2222, verbosity: 1 };
   assert.deepEqual(read("-N", "-v", "-p", "2222", "-L", "8080:web:80", "host"), expected);
   assert.deepEqual(read("host", "-N", "-v", "-p", "2222", "-L", "8080:web:80"), expected);
   assert.deepEqual(read("-N", "-p", "2222", "host", "-v", "-L", "8080:web:80"), expected);
 });
 
 test("options may be bundled, and a value may follow its letter at once", () => {
-  assert.deepEqual(read("-NL", "8080:web:80", "host"), { noCommand: true, localForwards: [WEB] });
+  assert.deepEqual(read("-NL", "8080:web:80", "host"), { noCommand: true, forwards: [WEB] });
   assert.deepEqual(read("host", "-NvL8080:web:80", "-p2222"), {
     noCommand: true,
     verbosity: 1,
-    localForwards: [WEB],
+    forwards: [WEB],
     port: 2222,
   });
   assert.deepEqual(read("-vvv", "host"), { verbosity: 3 });
@@ -56,7 +57,7 @@ test("options may be bundled, and a value may follow its letter at once", () => 
 test("after -- nothing is an option, and a host may have any name", () => {
   assert.deepEqual(read("--", "demo"), { host: "demo" });
   assert.deepEqual(read("-N", "--", "demo"), { host: "demo", noCommand: true });
-  assert.equal(refusal("--", "host", "-N").message, 'unexpected argument "-N"');
+  assert.deepEqual(read("--", "host", "-N"), { command: "-N" });
   assert.match(refusal("--", "-N").message, /^"-N" is not a destination/);
 });
 
@@ -91,10 +92,90 @@ test("a malformed destination is refused", () => {
   assert.match(refusal().message, /the destination is missing/);
 });
 
-test("a command for the server is refused, as is anything else that stands there", () => {
-  const { message, hint } = refusal("host", "uptime", "-p");
-  assert.equal(message, 'unexpected argument "uptime"');
-  assert.match(hint, /runs no command/);
+test("what follows the host is a command, to its end", () => {
+  assert.deepEqual(read("host", "uptime", "-p"), { command: "uptime -p" });
+  assert.deepEqual(read("host", "-p", "7", "a", "-p  b", ""), { port: 7, command: "a -p  b " });
+  assert.deepEqual(read("host", "--", "-x"), { command: "-x" });
+  assert.deepEqual(read("-o", "RemoteCommand=a 'b  c' \\d", "host"), {
+    remoteCommand: "a 'b  c' \\d",
+    command: "a 'b  c' \\d",
+  });
+  assert.deepEqual(read("-o", "RemoteCommand=none", "host"), {});
+  assert.deepEqual(read("host", ""), {});
+  assert.match(refusal("-o", "RemoteCommand=a", "host", "b").message, /contradict/);
+  assert.match(refusal("-o", "RemoteCommand=a %h", "host").message, /does not expand %/);
+});
+
+test("forwards of all kinds stay in their order, whoever asks for them", () => {
+  const { forwards } = read(
+    ...["-R", "0:web:80", "-D", "1080", "-L", "8080:web:80", "host", "-R", "1080"],
+    ...["-o", "RemoteForward=/run/s web:80", "-o", "DynamicForward=*:7"],
+  );
+  assert.deepEqual(forwards, [
+    { kind: "remote", spec: { listen: { port: 0 }, destination: TO_WEB.destination } },
+    { kind: "dynamic", spec: { listen: { port: 1080 } } },
+    WEB,
+    { kind: "remote", spec: { listen: { port: 1080 } } },
+    { kind: "remote", spec: { listen: { path: "/run/s" }, destination: TO_WEB.destination } },
+    { kind: "dynamic", spec: { listen: { bind: "*", port: 7 } } },
+  ]);
+  assert.deepEqual(read("-L", "8080:web:80", "host", "-o", "ClearAllForwardings=yes"), {
+    clearAllForwardings: true,
+  });
+});
+
+test("-W means what it implies, unless something else is said", () => {
+  const implied = { noCommand: true, clearAllForwardings: true, exitOnForwardFailure: true };
+  const stdioForward = { host: "::1", port: 22 };
+  assert.deepEqual(read("-W", "[::1]:22", "-L", "8080:web:80", "host"), {
+    stdioForward,
+    ...implied,
+  });
+  assert.deepEqual(
+    read("-W", "[::1]:22", "-D", "7", "host", "-o", "ClearAllForwardings=no"),
+    {
+      ...{ stdioForward, ...implied, clearAllForwardings: false },
+      forwards: [{ kind: "dynamic", spec: { listen: { port: 7 } } }],
+    },
+  );
+  assert.match(refusal("-W", "a:1", "-W", "b:2", "host").message, /^-W b:2: .*one -W$/);
+  assert.match(refusal("-W", "a", "host").message, /^-W a: expected host:port$/);
+  assert.match(refusal("-f", "-W", "a:1", "host").message, /contradict/);
+});
+
+test("-f, -n, -g and -E are keywords as well, as far as ssh has them", () => {
+  assert.deepEqual(read("-f", "host"), { background: true, stdinNull: true });
+  assert.deepEqual(read("-o", "ForkAfterAuthentication=yes", "host"), {
+    background: true,
+    stdinNull: true,
+  });
+  assert.deepEqual(read("-n", "host"), { stdinNull: true });
+  assert.deepEqual(read("-o", "StdinNull=yes", "host"), { stdinNull: true });
+  assert.deepEqual(read("-g", "host"), { gatewayPorts: true });
+  assert.deepEqual(read("-o", "GatewayPorts=yes", "host"), { gatewayPorts: true });
+  assert.deepEqual(read("-o", "GatewayPorts=no", "host"), { gatewayPorts: false });
+  assert.deepEqual(read("-o", "GatewayPorts=clientspecified", "host"), { gatewayPorts: true });
+  assert.deepEqual(read("-E", "a log", "host"), { logFile: "a log" });
+  assert.deepEqual(read("-o", "SessionType=none", "host"), { noCommand: true });
+  assert.deepEqual(read("-o", "SessionType=default", "host"), { noCommand: false });
+  assert.match(refusal("-o", "SessionType=subsystem", "host").message, /starts no subsystem$/);
+});
+
+test("what concerns Unix sockets and reverse SOCKS is read", () => {
+  assert.deepEqual(read("-o", "StreamLocalBindMask=0117", "host"), { streamLocalBindMask: 0o117 });
+  assert.deepEqual(read("-o", "StreamLocalBindUnlink=yes", "host"), {
+    streamLocalBindUnlink: true,
+  });
+  assert.match(refusal("-o", "StreamLocalBindMask=0199", "host").message, /an octal number/);
+  const permit = (value: string) => read("-o", `PermitRemoteOpen=${value}`, "host");
+  assert.deepEqual(permit("none"), { permitRemoteOpen: [] });
+  assert.deepEqual(permit("any"), { permitRemoteOpen: ["any"] });
+  assert.deepEqual(permit("web:80 *:443 [::1]:*"), {
+    permitRemoteOpen: ["web:80", "*:443", "[::1]:*"],
+  });
+  for (const wrong of ["web", "web:http", "web:0", "::1:80"]) {
+    assert.match(refusal("-o", `PermitRemoteOpen=${wrong}`, "host").message, /expected /, wrong);
+  }
 });
 
 test("the first value of a keyword counts", () => {
@@ -109,8 +190,9 @@ test("identities and forwards add up", () => {
   assert.deepEqual(read("-i", "/a", "-o", "IdentityFile=/b", "host", "-i", "/c"), {
     identityFiles: ["/a", "/b", "/c"],
   });
-  const forwards = read("-L", "8080:web:80", "host", "-L", "0:db:1").localForwards;
-  assert.deepEqual(forwards, [WEB, { port: 0, destination: { host: "db", port: 1 } }]);
+  const forwards = read("-L", "8080:web:80", "host", "-L", "0:db:1").forwards;
+  const db = { listen: { port: 0 }, destination: { host: "db", port: 1 } };
+  assert.deepEqual(forwards, [WEB, { kind: "local", spec: db }]);
 });
 
 test("-o takes a keyword in any case, and its value in all of ssh's forms", () => {
@@ -124,7 +206,7 @@ test("-o takes a keyword in any case, and its value in all of ssh's forms", () =
   });
   assert.deepEqual(read("-o", "UserKnownHostsFile=none", "host"), { userKnownHosts: [] });
   for (const text of ["8080 web:80", "8080:web:80", "8080\t web:80"]) {
-    assert.deepEqual(read("-o", `LocalForward=${text}`, "host"), { localForwards: [WEB] });
+    assert.deepEqual(read("-o", `LocalForward=${text}`, "host"), { forwards: [WEB] });
   }
   assert.deepEqual(read("-o", "HostName=10.0.0.1", "web").hostName, "10.0.0.1");
   assert.deepEqual(read("web", "-o", "HostName=10.0.0.1").hostName, "10.0.0.1");
@@ -196,19 +278,19 @@ test("--help has at most 80 columns", () => {
 });
 
 test("every letter of ssh's is honoured, accepted, or refused with the reason", () => {
-  const honoured = "46bciLlmNopqvVF";
-  const accepted = "2aCekTnx";
+  const honoured = "46bcDEfFgiLlmNnopqRvVW";
+  const accepted = "2aCekTx";
   const policies: string[] = [];
   for (const [, letter = "", colon] of SSH_OPTIONS.matchAll(/([A-Za-z0-9])(:?)/g)) {
     policies.push(letter);
     const values: Record<string, string> = {
       ...{ b: "127.0.0.1", c: "aes128-ctr", F: "none", L: "8080:web:80" },
-      ...{ m: "hmac-sha2-256", o: "Port=7", p: "7" },
+      ...{ m: "hmac-sha2-256", o: "Port=7", p: "7", D: "7", R: "7:web:80", W: "web:80" },
     };
     const args = colon === ":" ? [`-${letter}`, values[letter] ?? "value"] : [`-${letter}`];
     if (honoured.includes(letter)) {
       const { show } = readCommandLine([...args, "host"]);
-      assert.ok(show !== undefined || Object.keys(read(...args, "host")).length === 1, letter);
+      assert.ok(show !== undefined || Object.keys(read(...args, "host")).length > 0, letter);
     } else if (accepted.includes(letter)) {
       assert.deepEqual(read(...args, "host"), {}, letter);
     } else {
@@ -287,9 +369,7 @@ const MALFORMED: [text: string, message: string][] = [
   ["8080:[]:80", "empty brackets"],
   ["[]:8080:web:80", "empty brackets"],
   ["8080:[::1]", "expected [bind:]port:host:hostport"],
-  ["/tmp/socket:web:80", '"/tmp/socket" is not a listen port'],
-  ["8080:/tmp/socket", "expected [bind:]port:host:hostport"],
-  ["8080:/tmp/socket:80", "looks like a Unix socket"],
+  ["8080:/tmp/socket:80", '"/tmp/socket" is not a host'],
   ["8080 web:80", "expected [bind:]port:host:hostport"],
   ["8080:w\x1bb:80", "is not a host"],
   ["my name=8080:web:80", '"my name=8080" is not a listen port'],

@@ -7,9 +7,11 @@ import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { serve, type SshServer } from "../lib/server/server.ts";
 import { generateIdentity } from "../lib/ssh/keys.ts";
+import * as fairlead from "../mod.ts";
 import { ROOT, scriptCommand } from "./support/fairlead.ts";
+import { type SshServer as Sshd, startSshd } from "./support/sshd.ts";
 import { type Peer, serverEndsFirst } from "./support/tcp.ts";
-import { run, type Stoppable, tempDir } from "./support/tools.ts";
+import { run, skipUnless, type Stoppable, tempDir } from "./support/tools.ts";
 
 /** What stands in the documentation of one file. */
 interface Example {
@@ -21,20 +23,30 @@ const identity = generateIdentity();
 let ssh: SshServer;
 let mail: Peer;
 let folder: { path: string } & Stoppable;
+/** The embedded server runs no commands. */
+let shell: Sshd | undefined;
+const shellSkip = skipUnless("sshd", "ssh-keygen");
 
 before(async () => {
-  ssh = await serve({ hostKeys: [identity.privateKey], authorize: () => true });
+  ssh = await serve({
+    hostKeys: [identity.privateKey],
+    authorize: () => true,
+    allowListen: () => true,
+  });
   mail = await serverEndsFirst({ answerBytes: 1000 });
   folder = await tempDir();
+  if (shellSkip.skip === undefined) shell = await startSshd();
 });
 after(async () => {
   await ssh.close({ force: true });
   await mail.stop();
+  await shell?.stop();
   await folder.stop();
 });
 
 for (const { where, code } of examples()) {
-  test(`the example in ${where} runs`, async () => {
+  const skip = code.includes("shell.example.com") ? shellSkip : {};
+  test(`the example in ${where} runs`, skip, async () => {
     const script = join(folder.path, `${where.replace(/\W/g, "_")}.ts`);
     await writeFile(script, withRealHosts(code));
     const [command, args] = scriptCommand(script);
@@ -46,10 +58,11 @@ for (const { where, code } of examples()) {
 }
 
 test("every export of the library that is a function or a class has an example", () => {
-  const exported = readFileSync(join(ROOT, "mod.ts"), "utf8");
+  const exported = Object.keys(fairlead);
   const all = examples().map(({ code }) => code).join("\n");
-  for (const name of ["connect", "parseLocalForward", "formatLocalForward", "FairleadError"]) {
-    assert.ok(exported.includes(name));
+  // The kinds of error share the example of the class above them; a Forward is made by others.
+  const shared = ["SessionError", "ConnectionError", "ForwardError", "Forward", "Tunnel"];
+  for (const name of exported.filter((name) => !shared.includes(name))) {
     assert.match(all, new RegExp(`\\b${name}\\b`));
   }
 });
@@ -91,7 +104,7 @@ function examples(): Example[] {
   const files = ["README.md", "mod.ts", ...globSync("lib/**/*.ts", { cwd: ROOT })];
   return files.flatMap((file) => {
     const text = readFileSync(join(ROOT, file), "utf8");
-    const blocks = [...text.matchAll(/^( \* |   \* |)```ts\n([\s\S]*?)^\1?\s*\*?\s*```/gm)];
+    const blocks = [...text.matchAll(/^( \* | {3}\* |)```ts\n([\s\S]*?)^\1?\s*\*?\s*```/gm)];
     return blocks.map((match, index) => ({
       where: `${file} (${index + 1})`,
       code: (match[2] ?? "").replace(/^ +\* ?/gm, ""),
@@ -110,7 +123,16 @@ function withRealHosts(code: string): string {
     identitiesOnly: true,
     agent: "none",
   };
+  const shellOptions = {
+    host: shell?.host,
+    port: shell?.port,
+    username: shell?.user,
+    identityFiles: [shell?.identity],
+    userKnownHosts: [shell?.knownHosts],
+    agent: "none",
+  };
   return code
+    .replaceAll(`{ host: "shell.example.com" }`, JSON.stringify(shellOptions))
     .replaceAll(`"@fairlead/fairlead"`, JSON.stringify(pathToFileURL(join(ROOT, "mod.ts")).href))
     .replaceAll(`{ host: "other.example.com" }`, JSON.stringify(options))
     .replaceAll("mail.example.com:110", `${mail.host}:${mail.port}`)

@@ -19,10 +19,15 @@ const any = hasIpv6 ? ["::"] : ["0.0.0.0"]; // One socket for both families.
 
 /** A listener that greets with "hello" and then sends back what it gets. */
 function greeter(bind: string | undefined, port: number, options?: ListenOptions) {
-  return Listener.bind(bind, port, (socket) => {
+  return Listener.bind({ ...(bind === undefined ? {} : { bind }), port }, (socket) => {
     socket.write("hello");
     socket.pipe(socket);
   }, options);
+}
+
+function portOf(listener: Listener): number {
+  const [address] = listener.addresses;
+  return address !== undefined && "port" in address ? address.port : 0;
 }
 
 async function greeted(host: string, port: number): Promise<Socket> {
@@ -38,7 +43,7 @@ async function assertListens(
   hosts: string[],
   callers = hosts,
 ): Promise<number> {
-  const port = listener.addresses[0]?.port ?? 0;
+  const port = portOf(listener);
   assert.ok(port > 0);
   assert.deepEqual(listener.addresses, hosts.map((host) => ({ host, port })));
   for (const host of callers) (await greeted(host, port)).destroy();
@@ -88,7 +93,7 @@ test("without a bind address no other interface can reach it", async () => {
   const outside = own.find(({ internal, family }) => !internal && family === "IPv4")?.address;
   const listener = await greeter(undefined, 0);
   // Every machine has other addresses of loopback, at least.
-  await refuses(outside ?? "127.0.0.2", listener.addresses[0]?.port ?? 0);
+  await refuses(outside ?? "127.0.0.2", portOf(listener));
   await listener.close();
 });
 
@@ -217,7 +222,7 @@ test("a closed listener's port is free at once, every time, also while a connect
 
 test("connections that were accepted before it closed go on, and half-close", async () => {
   const listener = await greeter(undefined, 0);
-  const port = listener.addresses[0]?.port ?? 0;
+  const port = portOf(listener);
   const socket = await greeted("127.0.0.1", port);
   await listener.close();
   await refuses("127.0.0.1", port);
@@ -232,8 +237,10 @@ test("connections that were accepted before it closed go on, and half-close", as
 
 test("an accepted socket stays writable after its client has ended", async () => {
   const accepted: Socket[] = [];
-  const listener = await Listener.bind("127.0.0.1", 0, (socket) => accepted.push(socket));
-  const client = connect({ port: listener.addresses[0]?.port ?? 0, host: "127.0.0.1" });
+  const listener = await Listener.bind({ bind: "127.0.0.1", port: 0 }, (socket) => {
+    accepted.push(socket);
+  });
+  const client = connect({ port: portOf(listener), host: "127.0.0.1" });
   await once(client.end("question"), "connect");
   while (accepted[0] === undefined) await new Promise(setImmediate);
   accepted[0].resume();

@@ -9,7 +9,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { configureSync, type LogRecord, resetSync } from "@logtape/logtape";
 import type { Destination, Dialer, DialOptions } from "../lib/dialer.ts";
 import { ConnectionError } from "../lib/errors.ts";
-import { LocalForward } from "../lib/forward/local.ts";
+import type { Forward } from "../lib/forward/forward.ts";
+import { forwardLocal } from "../lib/forward/local.ts";
 import type { LocalForwardSpec } from "../lib/forward/spec.ts";
 import {
   echoServer,
@@ -28,8 +29,15 @@ import { waitFor } from "./support/tools.ts";
 
 const MiB = 1024 * 1024;
 
+/** Nobody listens on the far side here. */
+class Deaf {
+  listen(): Promise<never> {
+    return Promise.reject(new Error("not in this test"));
+  }
+}
+
 /** Dials plain TCP, and remembers what it was asked. */
-class TcpDialer implements Dialer {
+class TcpDialer extends Deaf implements Dialer {
   readonly asked: { destination: Destination; options: DialOptions }[] = [];
 
   dial(destination: Destination, options: DialOptions = {}): Promise<Duplex> {
@@ -46,7 +54,7 @@ class TcpDialer implements Dialer {
 }
 
 /** Leaves every dial pending until the test answers it. */
-class PendingDialer implements Dialer {
+class PendingDialer extends Deaf implements Dialer {
   readonly pending: (PromiseWithResolvers<Duplex> & { signal: AbortSignal })[] = [];
 
   dial(_destination: Destination, options: DialOptions = {}): Promise<Duplex> {
@@ -62,7 +70,7 @@ class PendingDialer implements Dialer {
 }
 
 function specTo({ host, port }: { host: string; port: number }): LocalForwardSpec {
-  return { name: "test", bind: "127.0.0.1", port: 0, destination: { host, port } };
+  return { name: "test", listen: { bind: "127.0.0.1", port: 0 }, destination: { host, port } };
 }
 
 /** Runs with everything of level info and above that fairlead logs. */
@@ -110,7 +118,7 @@ test("a connection is dialled with the caller's address, relayed, counted, and l
   await logged(async (lines) => {
     await using peer = await questionAnswer({ answerBytes: 3_000_000, seed: 4 });
     const dialer = new TcpDialer();
-    await using forward = await LocalForward.listen(specTo(peer), dialer);
+    await using forward = await forwardLocal(specTo(peer), dialer);
     const socket = await connected(forward.port);
     const caller = { host: "127.0.0.1", port: socket.localPort };
     socket.end(Buffer.concat([...pattern(2 * MiB, 3)]));
@@ -139,7 +147,10 @@ test("a connection is dialled with the caller's address, relayed, counted, and l
 test("a caller on a listener for all interfaces is named by its plain IPv4 address", async () => {
   await using peer = await echoServer();
   const dialer = new TcpDialer();
-  await using forward = await LocalForward.listen({ ...specTo(peer), bind: "*" }, dialer);
+  await using forward = await forwardLocal(
+    { ...specTo(peer), listen: { bind: "*", port: 0 } },
+    dialer,
+  );
   (await echoing(forward.port)).end();
   assert.equal(dialer.asked[0]?.options.originator?.host, "127.0.0.1");
 });
@@ -149,7 +160,8 @@ test("a dial that fails resets its caller alone, is counted, and is logged with 
     await using peer = await echoServer();
     const tcp = new TcpDialer();
     let refuse = false;
-    const forward = await LocalForward.listen(specTo(peer), {
+    const forward = await forwardLocal(specTo(peer), {
+      listen: tcp.listen,
       dial: (destination, options) =>
         refuse
           ? Promise.reject(new ConnectionError("the server said no", { code: "channel-failed" }))
@@ -178,7 +190,7 @@ test("a dial that fails resets its caller alone, is counted, and is logged with 
 
 test("a destination that refuses is a dial that fails", async () => {
   await using refusing = await refusingPort();
-  await using forward = await LocalForward.listen(specTo(refusing), new TcpDialer());
+  await using forward = await forwardLocal(specTo(refusing), new TcpDialer());
   await assert.rejects(transfer(forward.port, { send: 10 }), { code: "ECONNRESET" });
   await waitFor(() => forward.stats.refused === 1);
 });
@@ -186,7 +198,7 @@ test("a destination that refuses is a dial that fails", async () => {
 test("a caller that leaves while the dial is pending gives the dial up", async () => {
   await logged(async (lines) => {
     const dialer = new PendingDialer();
-    const forward = await LocalForward.listen(specTo({ host: "far", port: 1 }), dialer);
+    const forward = await forwardLocal(specTo({ host: "far", port: 1 }), dialer);
     const socket = await connected(forward.port);
     const from = `127.0.0.1:${socket.localPort}`;
     const dial = await dialer.first();
@@ -202,7 +214,7 @@ test("a caller that leaves while the dial is pending gives the dial up", async (
 
 test("a stream that comes after its caller has left is destroyed", async () => {
   const dialer = new PendingDialer();
-  const forward = await LocalForward.listen(specTo({ host: "far", port: 1 }), dialer);
+  const forward = await forwardLocal(specTo({ host: "far", port: 1 }), dialer);
   const socket = await connected(forward.port);
   const dial = await dialer.first();
   socket.resetAndDestroy();
@@ -217,7 +229,7 @@ test("a stream that comes after its caller has left is destroyed", async () => {
 test("what a caller sends and ends before the dial is answered is not lost", async () => {
   await using peer = await sinkServer();
   const dialer = new PendingDialer();
-  await using forward = await LocalForward.listen(specTo(peer), dialer);
+  await using forward = await forwardLocal(specTo(peer), dialer);
   const transferring = transfer(forward.port, { send: MiB, seed: 5 });
   const dial = await dialer.first();
   await sleep(50);
@@ -227,7 +239,7 @@ test("what a caller sends and ends before the dial is answered is not lost", asy
 
 test("200 connections at once are all served, each with its own bytes", async () => {
   await using peer = await echoServer();
-  await using forward = await LocalForward.listen(specTo(peer), new TcpDialer());
+  await using forward = await forwardLocal(specTo(peer), new TcpDialer());
   await Promise.all(Array.from({ length: 200 }, async (_, index) => {
     const got = await transfer(forward.port, { send: 10_000 + index, seed: index });
     assert.equal(got.sha256, patternReceived(10_000 + index, index).sha256);
@@ -242,7 +254,7 @@ test("200 connections at once are all served, each with its own bytes", async ()
 test("a destination that resets in mid-stream resets its caller, and nobody else", async () => {
   await logged(async (lines) => {
     await using peer = await resetAfter(1_000);
-    await using forward = await LocalForward.listen(specTo(peer), new TcpDialer());
+    await using forward = await forwardLocal(specTo(peer), new TcpDialer());
     await isReset(forward.port);
     await assert.rejects(transfer(forward.port, { send: 10 }), { code: "ECONNRESET" });
     await waitFor(() => forward.stats.failed === 2);
@@ -257,7 +269,7 @@ test("a destination that resets in mid-stream resets its caller, and nobody else
 test("a caller that resets ends its own connection, on the far side too", async () => {
   await logged(async (lines) => {
     await using peer = await echoServer();
-    await using forward = await LocalForward.listen(specTo(peer), new TcpDialer());
+    await using forward = await forwardLocal(specTo(peer), new TcpDialer());
     const stays = await echoing(forward.port);
     const leaves = await echoing(forward.port);
     leaves.resetAndDestroy();
@@ -279,7 +291,7 @@ async function settled(promise: Promise<unknown>): Promise<boolean> {
 
 test("close() accepts no more, and waits until open connections have ended by themselves", async () => {
   await using peer = await echoServer();
-  const forward = await LocalForward.listen(specTo(peer), new TcpDialer());
+  const forward = await forwardLocal(specTo(peer), new TcpDialer());
   const socket = await echoing(forward.port);
   const { port } = forward;
   const closing = forward.close();
@@ -298,14 +310,15 @@ test("close() accepts no more, and waits until open connections have ended by th
 /** Connections in every state that does not end by itself. */
 async function stubborn(
   peer: Peer,
-): Promise<{ forward: LocalForward; sockets: Socket[]; dialer: PendingDialer }> {
+): Promise<{ forward: Forward; sockets: Socket[]; dialer: PendingDialer }> {
   const dialer = new PendingDialer();
   const tcp = new TcpDialer();
   const stalled = new Duplex({ read() {}, write() {} });
   const answered = new Duplex({ read() {}, write() {} });
   answered.push(null);
   const answers = [() => tcp.dial(peer), () => tcp.dial(peer), () => stalled, () => answered];
-  const forward = await LocalForward.listen(specTo(peer), {
+  const forward = await forwardLocal(specTo(peer), {
+    listen: tcp.listen,
     dial: async (destination, options) =>
       await (answers.shift() ?? (() => dialer.dial(destination, options)))(),
   });
@@ -353,21 +366,21 @@ for (
 test("a connection that was reset because of close({ force }) is logged so", async () => {
   await logged(async (lines) => {
     await using peer = await echoServer();
-    const forward = await LocalForward.listen(specTo(peer), new TcpDialer());
+    const forward = await forwardLocal(specTo(peer), new TcpDialer());
     const socket = await echoing(forward.port);
     socket.on("error", () => {});
     await forward.close({ force: true });
     assert.equal(lines.length, 1);
     assert.match(
       lines[0] ?? "",
-      /: reset, because the forward was closed; 1 bytes sent, 1 received$/,
+      /: reset: the forward was closed; 1 bytes sent, 1 received$/,
     );
   });
 });
 
 test("whoever closes a forward that somebody else is closing is told of its end as well", async () => {
   await using peer = await echoServer();
-  const forward = await LocalForward.listen(specTo(peer), new TcpDialer());
+  const forward = await forwardLocal(specTo(peer), new TcpDialer());
   const socket = await echoing(forward.port);
   socket.on("error", () => {});
   const draining = forward.close();
@@ -379,7 +392,7 @@ test("whoever closes a forward that somebody else is closing is told of its end 
 
 test("300 connections one after another leave nothing open", async () => {
   await using peer = await sinkServer();
-  await using forward = await LocalForward.listen(specTo(peer), new TcpDialer());
+  await using forward = await forwardLocal(specTo(peer), new TcpDialer());
   for (let index = 0; index < 300; index++) await transfer(forward.port, { send: index });
   await waitFor(() => forward.stats.open === 0 && peer.open === 0);
   assert.equal(forward.stats.total, 300);

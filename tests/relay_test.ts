@@ -2,13 +2,15 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { join } from "node:path";
 import { Duplex } from "node:stream";
 import { test } from "node:test";
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { relay } from "../lib/forward/relay.ts";
 import { digest, pattern, patternReceived, type Received } from "./support/tcp.ts";
-import { waitFor } from "./support/tools.ts";
+import { countTimers } from "./support/timers.ts";
+import { tempDir, waitFor } from "./support/tools.ts";
 
 const MiB = 1024 * 1024;
 
@@ -20,7 +22,7 @@ interface Rig {
   server: Duplex;
 }
 
-const KINDS = { TCP: tcpRig, memory: () => Promise.resolve(memoryRig()) };
+const KINDS = { TCP: tcpRig, Unix: unixRig, memory: () => Promise.resolve(memoryRig()) };
 
 async function tcpRig(): Promise<Rig> {
   const [[client, local], [remote, server]] = await Promise.all([tcpPair(), tcpPair()]);
@@ -33,14 +35,33 @@ function memoryRig(highWaterMark?: number): Rig {
   return { client, local, remote, server };
 }
 
-async function tcpPair(): Promise<[Socket, Socket]> {
+async function unixRig(): Promise<Rig> {
+  await using folder = await tempDir();
+  const address = { path: join(folder.path, "socket") };
+  const [client, local] = await socketPair(address);
+  const [remote, server] = await socketPair(address);
+  return { client, local, remote, server };
+}
+
+function tcpPair(): Promise<[Socket, Socket]> {
+  return socketPair({ port: 0, host: "127.0.0.1" });
+}
+
+async function socketPair(
+  address: { path: string } | { port: number; host: string },
+): Promise<[Socket, Socket]> {
   const listener = createServer({ allowHalfOpen: true });
-  listener.listen(0, "127.0.0.1");
+  listener.listen(address);
   await once(listener, "listening");
-  const { port } = listener.address() as AddressInfo;
-  const near = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+  const where = "path" in address
+    ? address
+    : { ...address, port: (listener.address() as AddressInfo).port };
+  const near = connect({ ...where, allowHalfOpen: true });
   const [[far]] = await Promise.all([once(listener, "connection"), once(near, "connect")]);
-  listener.close();
+  await new Promise<void>((resolve) => {
+    listener.close();
+    setImmediate(resolve);
+  });
   return [near, far];
 }
 
@@ -196,6 +217,7 @@ for (const [kind, makeRig] of Object.entries(KINDS)) {
     assert.deepEqual(await result, { sent: 2 * MiB, received: 3_000_000, failure: undefined });
   });
 
+  if (kind === "Unix") continue; // It knows no reset.
   test(`an end that is reset resets the other, and is named with its error (${kind})`, async () => {
     for (const culprit of ["local", "remote"] as const) {
       const { client, local, remote, server } = await makeRig();
@@ -219,6 +241,21 @@ for (const [kind, makeRig] of Object.entries(KINDS)) {
     }
   });
 }
+
+test("an end that fails closes a Unix socket at the other end, which knows no reset", async () => {
+  const boom = new Error("boom");
+  for (const culprit of ["local", "remote"] as const) {
+    const { client, local, remote, server } = await unixRig();
+    const rig = { local, remote };
+    const result = relay(local, remote);
+    client.resume();
+    server.resume();
+    rig[culprit].destroy(boom);
+    await once(culprit === "local" ? server : client, "end");
+    assert.deepEqual((await result).failure, { side: culprit, error: boom });
+    for (const end of [client, server]) end.destroy();
+  }
+});
 
 test("a reader that does not read pauses the writer, and gets everything when it does", async () => {
   const { client, local, remote, server } = memoryRig();
@@ -420,50 +457,32 @@ test("a signal that was given before the relay began cuts it off as well", async
 });
 
 test("no way of ending leaves a timer", async () => {
-  const { setTimeout, clearTimeout } = globalThis;
-  const running = new Set<unknown>();
-  let begun = 0;
-  const setCounted = (callback: () => void, time?: number) => {
-    const timer = setTimeout(() => {
-      running.delete(timer);
-      callback();
-    }, time);
-    begun++;
-    running.add(timer);
-    return timer;
-  };
-  const clearCounted = (timer: Parameters<typeof clearTimeout>[0]) => {
-    running.delete(timer);
-    clearTimeout(timer);
-  };
-  Object.assign(globalThis, { setTimeout: setCounted, clearTimeout: clearCounted });
-  try {
-    const endings: ((rig: Rig) => void)[] = [
-      ({ client, server }) => (client.end(), server.end()),
-      ({ client }) => client.destroy(),
-      ({ server }) => server.destroy(),
-      ({ local }) => local.destroy(),
-      ({ remote }) => remote.destroy(new Error("boom")),
-    ];
-    for (const makeRig of Object.values(KINDS)) {
-      for (const finish of endings) {
-        const rig = await makeRig();
-        for (const end of [rig.client, rig.server]) end.on("error", () => {}).resume();
-        const result = relay(rig.local, rig.remote);
-        rig.client.write("some");
-        finish(rig);
-        // A client that only ends its side is answered with the server's end.
-        rig.server.once("end", () => rig.server.end());
-        rig.client.once("end", () => rig.client.end());
-        await result;
-      }
+  using timers = countTimers();
+  const endings: ((rig: Rig) => void)[] = [
+    ({ client, server }) => (client.end(), server.end()),
+    ({ client }) => client.destroy(),
+    ({ server }) => server.destroy(),
+    ({ local }) => local.destroy(),
+    ({ remote }) => remote.destroy(new Error("boom")),
+  ];
+  for (const makeRig of Object.values(KINDS)) {
+    for (const finish of endings) {
+      const rig = await makeRig();
+      for (const end of [rig.client, rig.server]) end.on("error", () => {}).resume();
+      const result = relay(rig.local, rig.remote);
+      rig.client.write("some");
+      finish(rig);
+      // A client that only ends its side is answered with the server's end.
+      rig.server.once("end", () => rig.server.end());
+      rig.client.once("end", () => rig.client.end());
+      await result;
     }
-    const [client, local] = await tcpPair();
-    client.resume().once("end", () => client.end());
-    await relay(local, closingChannel(pattern(1_000)));
-    assert.ok(begun > 0, "the lingering end has a timer");
-    await waitFor(() => running.size === 0, { timeout: 500, what: "the last timer's end" });
-  } finally {
-    Object.assign(globalThis, { setTimeout, clearTimeout });
   }
+  const [client, local] = await tcpPair();
+  const result = relay(local, closingChannel(pattern(1_000)));
+  client.resume();
+  await waitFor(() => timers.pending > 0, { what: "the linger" });
+  client.end();
+  await result;
+  await waitFor(() => timers.pending === 0, { timeout: 500, what: "the last timer's end" });
 });

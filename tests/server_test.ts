@@ -25,7 +25,16 @@ import {
   serverEndsFirst,
   transfer,
 } from "./support/tcp.ts";
-import { freePort, run, skipUnless, start, tempDir, waitFor } from "./support/tools.ts";
+import {
+  freePort,
+  run,
+  skipUnless,
+  start,
+  type Stoppable,
+  stoppable,
+  tempDir,
+  waitFor,
+} from "./support/tools.ts";
 
 const BYTES = 3_000_000;
 const USER = "somebody";
@@ -83,14 +92,14 @@ test("a destination that fails or is not allowed is refused with the reason in w
 });
 
 test("a destination that does not answer in time is given up", async () => {
-  await using echo = await echoServer();
-  await using server = await serveUserKey({ connectTimeout: 0 });
+  await using silent = await silentPort();
+  await using server = await serveUserKey({ connectTimeout: 100 });
   await using tunnel = await connectTo(server);
-  await assert.rejects(tunnel.dial({ host: "127.0.0.1", port: echo.port }), {
+  await assert.rejects(tunnel.dial({ host: "127.0.0.1", port: silent.port }), {
     code: "timeout",
     message: /Connection timed out/,
   });
-  await waitFor(() => echo.open === 0 && server.channelCount === 0);
+  await waitFor(() => server.channelCount === 0);
 });
 
 test("a key is asked about first, and counts only when its holder has signed", async () => {
@@ -422,6 +431,38 @@ function connectTo(server: SshServer, options: Partial<ConnectOptions> = {}): Pr
 function assertReceived(actual: { bytes: number; sha256: string }, bytes: number): void {
   const { sha256 } = actual;
   assert.deepEqual({ bytes: actual.bytes, sha256 }, patternReceived(bytes));
+}
+
+/** A port where connections are neither accepted nor refused: its listener is stopped, and full. */
+async function silentPort(): Promise<{ port: number } & Stoppable> {
+  const folder = await tempDir();
+  const script = join(folder.path, "listen.cjs");
+  await writeFile(
+    script,
+    `const server = require("node:net").createServer();
+     server.listen({ host: "127.0.0.1", port: 0, backlog: 1 }, () => {
+       console.log(server.address().port);
+     });`,
+  );
+  const deno = "deno" in process.versions ? ["run", "-A"] : [];
+  const listener = start(process.execPath, [...deno, script]);
+  const port = Number(await waitFor(() => listener.stdout().trim()));
+  listener.kill("SIGSTOP");
+  const sockets: Socket[] = [];
+  let full = false;
+  while (!full) {
+    const socket = connectSocket(port, "127.0.0.1");
+    socket.on("error", () => {});
+    sockets.push(socket);
+    const connected = once(socket, "connect").then(() => false, () => false);
+    full = await Promise.race([connected, sleep(100, true)]);
+  }
+  return stoppable({ port }, async () => {
+    for (const socket of sockets) socket.destroy();
+    listener.kill("SIGKILL");
+    await listener.stop();
+    await folder.stop();
+  });
 }
 
 /** A TCP client that says one thing, and reads. */

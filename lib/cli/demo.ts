@@ -7,7 +7,7 @@ import type { Buffer } from "node:buffer";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { messageOf } from "../errors.ts";
-import { formatLocalForward } from "../forward/spec.ts";
+import { formatForward } from "../forward/spec.ts";
 import { serve } from "../server/server.ts";
 import { generateIdentity } from "../ssh/keys.ts";
 import { connect } from "../tunnel/tunnel.ts";
@@ -120,16 +120,15 @@ async function run(
   });
   stack.defer(() => tunnel.close({ force: true }));
   const forward = await tunnel.forwardLocal({
-    bind: HOST,
-    port: 0,
+    listen: { bind: HOST, port: 0 },
     destination: { host: HOST, port: mail.port },
   });
-  const spec = { port: forward.port, destination: forward.spec.destination };
+  const spec = { listen: { port: forward.port }, destination: forward.spec.destination };
   say(
     "",
     `3. A forward listens on ${HOST}:${forward.port}. What comes in there goes`,
     "   through the SSH server to the mail server. As a command line:",
-    `     fairlead -L ${formatLocalForward(spec)} -p ${wire.port} ${SSH_USER}@${HOST}`,
+    `     fairlead -L ${formatForward(spec)} -p ${wire.port} ${SSH_USER}@${HOST}`,
   );
 
   const handshake = wire.size;

@@ -1,35 +1,60 @@
 /**
- * The main command: connect, listen, and forward until told to stop.
+ * The main command: connect, set everything up, and go on until it is done or told to stop.
  *
  * @module
  */
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import process from "node:process";
-import { formatAddress } from "../dialer.ts";
-import { ForwardError } from "../errors.ts";
-import type { LocalForward } from "../forward/local.ts";
-import { formatLocalForward } from "../forward/spec.ts";
-import type { AuthMethod } from "../ssh/auth.ts";
-import { connect, type Tunnel } from "../tunnel/tunnel.ts";
+import { codeOf, systemCodeOf } from "../errors.ts";
+import type { Forward } from "../forward/forward.ts";
+import { forwardStdio } from "../forward/stdio.ts";
+import type { Prompter } from "../ssh/prompter.ts";
+import type { Tunnel } from "../tunnel/tunnel.ts";
+import { listen } from "./listen.ts";
+import { open } from "./open.ts";
 import type { Output } from "./output.ts";
+import { attend } from "./remote_command.ts";
 import type { Settings } from "./settings.ts";
 import type { StopSignal } from "./signals.ts";
-import { terminalPrompter } from "./terminal.ts";
+import { takeStdio } from "./stdio.ts";
 import { UsageError } from "./usage.ts";
 
 /** Milliseconds that open connections have after a signal. */
 const DRAIN_TIMEOUT = 5_000;
 /** Milliseconds after the second one, for a server that does not answer any more. */
 const FORCE_TIMEOUT = 300;
+/** The status of a -W whose reader has gone. */
+const FAILED = 255;
+
+/** What differs between a run at a terminal and one in the background. */
+export interface Surroundings {
+  /** Whom to ask, where somebody may be asked. */
+  readonly prompter: Prompter | undefined;
+  /** Called once everything is up: the moment that -f waits for. */
+  up(): Promise<void>;
+}
+
+/** What a run goes on for, besides its forwards. */
+interface Task {
+  readonly status: Promise<number>;
+}
+
+/** A whole run, as far as its parts know each other. */
+interface Run {
+  readonly tunnel: Tunnel;
+  readonly forwards: readonly Forward[];
+  readonly output: Output;
+  readonly stop: StopSignal;
+}
 
 /**
- * Forwards until the session ends or a signal comes.
+ * Forwards until the session ends, the command or the connection of -W does, or a signal comes.
  *
  * @param settings What the command line asked for.
  * @param output Where to say things.
  * @param stop The signals.
+ * @param surroundings Whom to ask, and whom to tell.
  * @returns The exit status.
  * @throws {FairleadError} When the session or the forwards cannot be had, or the session is lost.
  */
@@ -37,99 +62,116 @@ export async function forward(
   settings: Settings,
   output: Output,
   stop: StopSignal,
+  surroundings: Surroundings,
 ): Promise<number> {
-  if (settings.localForwards.length === 0 && !settings.noCommand) {
-    throw new UsageError("nothing to forward", "give at least one -L [bind:]port:host:hostport");
-  }
   warnOfConfig(settings, output);
-  const tunnel = await open(settings, stop);
+  const tunnel = await open(settings, surroundings.prompter, output, stop);
   if (tunnel === undefined) return stop.status();
   try {
-    await listen(tunnel, settings, output);
+    const forwards = await listen(tunnel, settings, output);
+    const task = await begin(tunnel, settings, stop);
+    await surroundings.up();
+    return await run({ tunnel, forwards, output, stop }, task);
   } catch (error) {
+    // What is bound until now goes too; a lost session says more than what it took with it.
+    const lost = codeOf(error) === "connection-lost" ? await tunnel.closed : undefined;
     await tunnel.close({ force: true });
-    throw error;
+    if (stop.first.aborted) return stop.status();
+    throw lost ?? error;
   }
+}
+
+/**
+ * Refuses what this program does not do: a shell.
+ *
+ * @param settings What the command line asked for.
+ * @param output Where to warn of a command that is not run.
+ * @throws {UsageError} When there is nothing to do.
+ */
+export function checkTask(settings: Settings, output: Output): void {
+  if (settings.noCommand && settings.command !== undefined) {
+    const option = settings.stdioForward === undefined ? "-N" : "-W";
+    output.warn(`the command is not run, because of ${option}`);
+    delete settings.command;
+  }
+  if (settings.noCommand || settings.command !== undefined || settings.forwards.length > 0) return;
+  throw new UsageError(
+    "nothing to forward, and no command to run; fairlead opens no shell",
+    "give at least one of -L, -R, -D and -W, as in -L [bind:]port:host:hostport",
+  );
+}
+
+/** @returns What the run goes on for; undefined where that is the forwards alone. */
+async function begin(
+  tunnel: Tunnel,
+  settings: Settings,
+  stop: StopSignal,
+): Promise<Task | undefined> {
+  const { stdioForward, command, stdinNull = false } = settings;
+  const signal = stop.first;
+  if (stdioForward !== undefined) {
+    const dialer = { dial: () => tunnel.dial(stdioForward, { signal }) };
+    return task(
+      forwardStdio(stdioForward, dialer, takeStdio({ stdinNull })).then(() => 0, (error) => {
+        // As for ssh, a reader that has gone is no news.
+        if (systemCodeOf(error) === "EPIPE") return FAILED;
+        throw error;
+      }),
+    );
+  }
+  if (command === undefined) return undefined;
+  const started = await tunnel.exec(command, { signal });
+  return task(attend(started, takeStdio({ stdinNull })));
+}
+
+function task(status: Promise<number>): Task {
+  // It may fail before anybody has come to wait for it.
+  status.catch(() => {});
+  return { status };
+}
+
+async function run(run: Run, task: Task | undefined): Promise<number> {
+  const { tunnel, output, stop } = run;
+  const lost = tunnel.closed.then((reason) => {
+    if (reason !== undefined) throw reason;
+    return "closed" as const;
+  });
   const stopped = new Promise<"stopped">((resolve) => {
     if (stop.first.aborted) resolve("stopped");
     stop.first.addEventListener("abort", () => resolve("stopped"));
   });
-  const end = await Promise.race([tunnel.closed, stopped]);
-  if (end !== "stopped") {
-    if (end !== undefined) throw end;
-    return 0;
+  let end = await Promise.race([stopped, lost, ...(task === undefined ? [] : [task.status])]);
+  if (typeof end === "number") {
+    const status = end;
+    sayWaiting(run);
+    end = await Promise.race([stopped, tunnel.close().then(() => lost)]);
+    if (end !== "stopped") return status;
   }
-  await drain(tunnel, output, stop);
-  return stop.status();
+  if (end === "stopped") {
+    await drain(run, output, stop);
+    return stop.status();
+  }
+  return 0;
 }
 
-/** @returns undefined where a signal came first. */
-async function open(settings: Settings, stop: StopSignal): Promise<Tunnel | undefined> {
-  const prompter = settings.batchMode ? undefined : terminalPrompter();
-  const { host, hostName, port, user, family, bindAddress, connectTimeout } = settings;
-  const given = {
-    port,
-    username: user,
-    family,
-    bindAddress,
-    connectTimeout,
-    strictHostKeyChecking: settings.strictHostKeyChecking,
-    userKnownHosts: settings.userKnownHosts,
-    globalKnownHosts: settings.globalKnownHosts,
-    identityFiles: settings.identityFiles.length === 0 ? undefined : settings.identityFiles,
-    identitiesOnly: settings.identitiesOnly,
-    agent: settings.identityAgent,
-    authMethods: authMethods(settings),
-    passwordPrompts: settings.passwordPrompts,
-    prompter,
-  };
-  const opening = connect({
-    host: (hostName ?? host) as string,
-    ...defined(given),
-    algorithms: settings.algorithms,
-    onBanner: (text) => {
-      if (settings.verbosity >= 0 && !settings.json) process.stderr.write(printable(text));
-    },
-    signal: stop.first,
-  });
-  // Not every step of it can be given up: the resolver and an agent answer when they like.
-  const stopped = new Promise<undefined>((resolve) => {
-    stop.first.addEventListener("abort", () => resolve(undefined));
-  });
-  try {
-    return await Promise.race([stopped, opening]);
-  } catch (error) {
-    if (stop.first.aborted) return undefined;
-    throw error;
-  }
+/** As ssh does after a command's end, without a limit. */
+function sayWaiting({ forwards, output }: Run): void {
+  const connections = count(forwards);
+  if (connections === 0) return;
+  output.event(
+    { event: "draining", connections },
+    `stopped listening; waiting for ${named(connections)} to finish`,
+  );
 }
 
-/** Without ExitOnForwardFailure one forward's failure leaves the others, as in ssh. */
-async function listen(tunnel: Tunnel, settings: Settings, output: Output): Promise<void> {
-  const failures: ForwardError[] = [];
-  const specs = unique(settings);
-  for (const spec of specs) {
-    try {
-      announce(await tunnel.forwardLocal(spec), output);
-    } catch (error) {
-      if (!(error instanceof ForwardError) || settings.exitOnForwardFailure) throw error;
-      failures.push(error);
-    }
-  }
-  // With none left there is nothing to stay for.
-  if (failures.length === specs.length && failures[0] !== undefined) throw failures[0];
-  for (const failure of failures) output.error(failure);
-}
-
-async function drain(tunnel: Tunnel, output: Output, stop: StopSignal): Promise<void> {
-  const connections = tunnel.channelCount;
+async function drain({ tunnel, forwards }: Run, output: Output, stop: StopSignal): Promise<void> {
+  const connections = count(forwards);
   if (connections > 0) {
-    const who = connections === 1
-      ? "1 open connection has"
-      : `${connections} open connections have`;
+    const have = connections === 1 ? "has" : "have";
     output.event(
       { event: "draining", connections },
-      `stopped listening; ${who} ${DRAIN_TIMEOUT / 1000} s to finish, a second signal ends at once`,
+      `stopped listening; ${named(connections)} ${have} ${DRAIN_TIMEOUT / 1000} s to finish, ` +
+        "a second signal ends at once",
     );
   }
   const ended = tunnel.close({ timeout: DRAIN_TIMEOUT });
@@ -145,60 +187,16 @@ async function drain(tunnel: Tunnel, output: Output, stop: StopSignal): Promise<
   await Promise.race([ended, forced]);
 }
 
-function announce(forward: LocalForward, output: Output): void {
-  const { addresses, port, spec } = forward;
-  const where = addresses.map(formatAddress).join(" and ");
-  const to = formatAddress(spec.destination);
-  output.event(
-    {
-      event: "listening",
-      forward: formatLocalForward(spec),
-      ...(spec.name === undefined ? {} : { name: spec.name }),
-      addresses,
-      port,
-      destination: spec.destination,
-    },
-    `${spec.name === undefined ? "" : `${spec.name}: `}listening on ${where}, forwarding to ${to}`,
-  );
-  const open = addresses.find(({ host }) => !isLoopback(host));
-  if (open !== undefined) {
-    output.warn(`anyone who can reach ${formatAddress(open)} can use this forward`);
-  }
+function count(forwards: readonly Forward[]): number {
+  return forwards.reduce((sum, { stats }) => sum + stats.open, 0);
 }
 
-/** Exact duplicates are taken once, as ssh does. */
-function unique(settings: Settings): Settings["localForwards"] {
-  const seen = new Map(settings.localForwards.map((spec) => [formatLocalForward(spec), spec]));
-  return [...seen.values()];
-}
-
-function authMethods(settings: Settings): AuthMethod[] | undefined {
-  const { authMethods, disabledMethods } = settings;
-  if (authMethods === undefined && disabledMethods.length === 0) return undefined;
-  const all: AuthMethod[] = authMethods ?? ["publickey", "keyboard-interactive", "password"];
-  return all.filter((method) => !disabledMethods.includes(method));
+function named(connections: number): string {
+  return connections === 1 ? "1 open connection" : `${connections} open connections`;
 }
 
 function warnOfConfig(settings: Settings, output: Output): void {
   if (settings.noConfig) return;
   if (!existsSync(join(homedir(), ".ssh", "config"))) return;
   output.warn("~/.ssh/config is not read by this version; -F none silences this warning");
-}
-
-function isLoopback(host: string): boolean {
-  return host === "::1" || host.startsWith("127.");
-}
-
-/** Leaves out what was not said, so that the library's defaults hold. */
-function defined<T extends object>(
-  values: T,
-): { [Key in keyof T]?: Exclude<T[Key], undefined> } {
-  const entries = Object.entries(values).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(entries) as { [Key in keyof T]?: Exclude<T[Key], undefined> };
-}
-
-/** A banner comes from a server that nobody has verified a user to: no control sequences. */
-function printable(text: string): string {
-  // deno-lint-ignore no-control-regex -- they are what this is about
-  return text.replaceAll("\r\n", "\n").replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, "?");
 }

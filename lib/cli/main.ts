@@ -5,11 +5,14 @@
  */
 import process from "node:process";
 import { FairleadError } from "../errors.ts";
+import { findForeground, type Foreground, goToBackground } from "./background.ts";
 import { runDemo } from "./demo_command.ts";
-import { forward } from "./forward.ts";
+import { checkTask, forward } from "./forward.ts";
 import { helpText, readCommandLine } from "./options.ts";
-import { Output } from "./output.ts";
+import { Output, terminalScreen } from "./output.ts";
+import type { Settings } from "./settings.ts";
 import { stopSignal } from "./signals.ts";
+import { terminalPrompter } from "./terminal.ts";
 import { UsageError } from "./usage.ts";
 import { VERSION } from "./version.ts";
 
@@ -26,29 +29,54 @@ const USAGE = 2;
  */
 export async function main(args: readonly string[]): Promise<number> {
   // A reader that went away (head, a closed terminal) is no reason to fail.
-  process.stdout.on("error", () => {});
   process.stderr.on("error", () => {});
-  const json = args.includes("--json");
-  let output = new Output({ verbosity: 0, json });
+  // A word is a subcommand only as the very first argument: `fairlead -- demo` is a host.
+  const foreground = await findForeground();
+  const screen = foreground?.screen ?? terminalScreen();
+  let output = new Output({ verbosity: 0, json: args.includes("--json") }, screen);
+  let status: number;
   try {
-    // A word is a subcommand only as the very first argument: `fairlead -- demo` is a host.
     if (args[0] === "demo") return await runDemo(args.slice(1));
     const { settings, show } = readCommandLine(args);
     if (show === "help") return say(helpText());
     if (show === "version") return say(`fairlead ${VERSION}\n`);
-    output = new Output(settings);
-    return await forward(settings, output, stopSignal());
+    output = new Output(settings, screen);
+    status = await connectAndForward(args, settings, output, foreground);
   } catch (error) {
-    const status = error instanceof UsageError ? USAGE : FAILED;
+    status = error instanceof UsageError ? USAGE : FAILED;
     output.error(error, status);
     if (!(error instanceof FairleadError) && error instanceof Error) {
       output.warn("this is a mistake in fairlead itself; -vvv shows where");
     }
-    return status;
   }
+  if (foreground?.left === false) await foreground.leave(status);
+  return status;
+}
+
+async function connectAndForward(
+  args: readonly string[],
+  settings: Settings,
+  output: Output,
+  foreground: Foreground | undefined,
+): Promise<number> {
+  const stop = stopSignal();
+  const prompter = settings.batchMode ? undefined : foreground?.prompter ?? terminalPrompter();
+  if (foreground === undefined) checkTask(settings, output);
+  if (settings.background && foreground === undefined) {
+    return await goToBackground(args, prompter, output.screen, stop);
+  }
+  return await forward(settings, output, stop, {
+    prompter,
+    up: async () => {
+      if (foreground === undefined) return;
+      const { pid } = process;
+      output.event({ event: "background", pid }, `in the background, as process ${pid}`);
+      await foreground.leave(0);
+    },
+  });
 }
 
 function say(text: string): number {
-  process.stdout.write(text);
+  process.stdout.on("error", () => {}).write(text);
   return 0;
 }

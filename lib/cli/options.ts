@@ -4,7 +4,11 @@
  * @module
  */
 import { Command } from "@commander-js/extra-typings";
-import { applyKeyword, emptySettings, type Settings } from "./settings.ts";
+import { parseDestination } from "../forward/spec.ts";
+import { messageOf } from "../errors.ts";
+import { readDestination } from "./destination.ts";
+import { applyKeyword } from "./keywords.ts";
+import { emptySettings, type Settings } from "./settings.ts";
 import { nearest, SEE_HELP, UsageError } from "./usage.ts";
 
 /** What a command line asked for. */
@@ -34,14 +38,27 @@ export function readCommandLine(args: readonly string[]): CommandLine {
   readDestination(settings, destination);
   // ssh reads options once more after the destination, unless -- ended them before it.
   const ended = args[args.length - rest.length - 2] === "--";
-  const command = ended ? rest : readOptions(state, rest);
-  if (command.length > 0 && state.show === undefined) {
-    throw new UsageError(
-      `unexpected argument ${JSON.stringify(command[0])}`,
-      "this version only forwards; it runs no command on the server",
-    );
-  }
+  const command = (ended ? rest : readOptions(state, rest)).join(" ");
+  if (command !== "") settings.command = command;
+  if (state.show === undefined) conclude(settings);
   return state;
+}
+
+/** What one option says of another (ssh(1), -W and RemoteCommand). */
+function conclude(settings: Settings): void {
+  if (settings.stdioForward !== undefined) {
+    settings.noCommand = true;
+    settings.clearAllForwardings ??= true;
+    settings.exitOnForwardFailure ??= true;
+    if (settings.background) throw new UsageError("-W and -f contradict each other");
+  }
+  if (settings.background) settings.stdinNull = true;
+  if (settings.clearAllForwardings) settings.forwards = [];
+  if (settings.remoteCommand === undefined) return;
+  if (settings.command !== undefined) {
+    throw new UsageError("a command and -o RemoteCommand contradict each other");
+  }
+  settings.command = settings.remoteCommand;
 }
 
 /**
@@ -56,26 +73,31 @@ export function helpText(): string {
   return HELP.replace("OPTIONS", options.join("\n"));
 }
 
-const HELP = `usage: fairlead [options] -L [bind:]port:host:hostport [user@]host
+const HELP = `usage: fairlead [options] [user@]host [command]
        fairlead demo [--keep]
 
-Listens on a local port and carries every connection that comes there over SSH
-to a host and port that the server can reach. ssh's letters mean what they mean
-in ssh; they may stand before or after the host.
+Carries TCP connections over SSH. ssh's letters mean what they mean in ssh; they
+may stand before or after the host. With a command, the server runs it while the
+forwards are up; there is no shell and no terminal.
 
   fairlead -L 1100:mail.example.com:110 other.example.com
       A mail client that asks localhost:1100 reads its mail from
       mail.example.com:110, encrypted on the way to other.example.com.
   fairlead -L 0:db.internal:5432 -L 8080:[::1]:80 me@bastion.example.com
       Two forwards; the first listens on a free port and prints which.
+  fairlead -f -D 1080 -R 8080:localhost:3000 me@bastion.example.com
+      A SOCKS proxy here, and our port 3000 at the server's port 8080; in the
+      background as soon as both are up.
 
 options:
 OPTIONS
 
+A path in place of a port or of host:hostport is a Unix socket.
 Listeners are on loopback unless a bind address says otherwise. From the server
 to the destination the bytes travel as the application sends them.
 Ctrl-C stops listening and gives open connections 5 seconds; again ends at once.
-Status: 0 done, 2 wrong usage, 255 SSH or forwarding failed, 128+n signal n.
+Status: 0 done, 2 wrong usage, 255 SSH or forwarding failed, 128+n signal n;
+with a command, its own.
 `;
 
 interface State {
@@ -93,6 +115,21 @@ interface Rule {
 
 const RULES: readonly Rule[] = [
   keyword("-L <forward>", "LocalForward", "[bind:]port:host:hostport; port 0 takes a free one"),
+  keyword("-R <forward>", "RemoteForward", "the same on the server; or [bind:]port for SOCKS"),
+  keyword("-D <forward>", "DynamicForward", "[bind:]port here, for SOCKS clients"),
+  {
+    flags: "-W <address>",
+    help: "connect stdin and stdout to host:port",
+    apply: ({ settings }, value) => {
+      if (settings.stdioForward !== undefined) {
+        throw new UsageError(`-W ${value}: there is one stdin, so one -W`);
+      }
+      settings.stdioForward = readWord("-W", value, parseDestination);
+    },
+  },
+  flag("-g", "listen on all interfaces where no bind address is given", ({ settings }) => {
+    settings.gatewayPorts = true;
+  }),
   keyword("-p <port>", "Port", "the server's port (22)"),
   keyword("-l <user>", "User", "the user's name on the server"),
   keyword("-i <file>", "IdentityFile", "a private key; may be given several times"),
@@ -117,9 +154,22 @@ const RULES: readonly Rule[] = [
       settings.noConfig = true;
     },
   },
-  flag("-N", "no command on the server, as always here", (state) => {
-    state.settings.noCommand = true;
+  flag("-N", "no command on the server; forward only", ({ settings }) => {
+    settings.noCommand = true;
   }),
+  flag("-f", "to the background, once every forward is up", ({ settings }) => {
+    settings.background = true;
+  }),
+  flag("-n", "do not read stdin", ({ settings }) => {
+    settings.stdinNull = true;
+  }),
+  {
+    flags: "-E <file>",
+    help: "append what is logged to a file, not to stderr",
+    apply: ({ settings }, value) => {
+      settings.logFile = readWord("-E", value, (path) => path);
+    },
+  },
   flag(
     "-4",
     "IPv4 only",
@@ -149,7 +199,7 @@ const RULES: readonly Rule[] = [
     state.show ??= "version";
   }),
   // Nothing that these ask for is ever done here, so a script that says them gets what it wants.
-  ...["-2", "-a", "-k", "-n", "-T", "-x", "-C", "-e <char>"].map((flags): Rule => ({
+  ...["-2", "-a", "-k", "-T", "-x", "-C", "-e <char>"].map((flags): Rule => ({
     flags,
     apply: () => {},
   })),
@@ -161,23 +211,17 @@ const RULES: readonly Rule[] = [
   ...refused("fairlead forwards TCP connections and opens no tunnel device", "-w <tun>"),
   ...refused("fairlead does not use GSSAPI", "-K"),
   ...refused("fairlead does not load PKCS#11; an agent can hold the token's keys", "-I <pkcs11>"),
-  ...refused("fairlead does not write to the system log; redirect stderr instead", "-y"),
+  ...refused("fairlead does not write to the system log; -E writes to a file", "-y"),
   ...refused(
     "this version does not support it yet",
     "-B <interface>",
-    "-D <forward>",
-    "-E <file>",
-    "-f",
     "-G",
-    "-g",
     "-J <hosts>",
     "-M",
     "-O <command>",
     "-P <tag>",
     "-Q <query>",
-    "-R <forward>",
     "-S <path>",
-    "-W <address>",
   ),
 ];
 
@@ -189,6 +233,16 @@ function keyword(flags: string, name: string, help: string): Rule {
     // What a letter is given is one word, whatever it holds.
     apply: ({ settings }, value) => applyKeyword(settings, name, [value], letter),
   };
+}
+
+/** What a letter takes, where no keyword of ssh_config says the same. */
+function readWord<T>(letter: string, value: string, read: (word: string) => T): T {
+  try {
+    if (value === "") throw new SyntaxError("the value is missing");
+    return read(value);
+  } catch (error) {
+    throw new UsageError(`${letter}${value === "" ? "" : ` ${value}`}: ${messageOf(error)}`);
+  }
 }
 
 function flag(flags: string, help: string, apply: (state: State) => void): Rule {
@@ -243,35 +297,4 @@ function unknownOption(option: string): UsageError {
     `unknown option ${name}`,
     guess === undefined ? SEE_HELP : `did you mean ${guess}?`,
   );
-}
-
-const HOST = /^(?:\[([^\]]+)\]|([^:[\]]*|[^[\]]*:[^[\]]*:[^[\]]*))$/;
-const HOST_AND_PORT = /^(?:\[([^\]]+)\]|([^/:[\]]*))(?::(\d+))?$/;
-
-/** `[user@]host` or `ssh://[user@]host[:port]` (ssh(1)). */
-function readDestination(settings: Settings, text: string): void {
-  const uri = /^ssh:\/\/(.*?)\/?$/.exec(text)?.[1];
-  const at = (uri ?? text).lastIndexOf("@");
-  const user = at < 0 ? undefined : (uri ?? text).slice(0, at);
-  const form = uri === undefined ? HOST : HOST_AND_PORT;
-  const [, bracketed, plain, port] = form.exec((uri ?? text).slice(at + 1)) ?? [];
-  const host = bracketed ?? plain ?? "";
-  if (host === "" || /[\s\p{Cc}]/u.test(host) || host.startsWith("-")) {
-    throw new UsageError(
-      `${JSON.stringify(text)} is not a destination: expected [user@]host`,
-      "a port goes with -p, or as in ssh://host:22",
-    );
-  }
-  if (port !== undefined) applyKeyword(settings, "Port", [port], "the destination's port");
-  if (user === "") throw new UsageError(`${JSON.stringify(text)}: the user name is empty`);
-  if (user !== undefined) settings.user ??= uri === undefined ? user : decoded(user, text);
-  settings.host = host;
-}
-
-function decoded(user: string, destination: string): string {
-  try {
-    return decodeURIComponent(user);
-  } catch {
-    throw new UsageError(`${JSON.stringify(destination)}: the user name is not a URL's`);
-  }
 }

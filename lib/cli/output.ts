@@ -3,10 +3,12 @@
  *
  * @module
  */
+import { openSync, writeSync } from "node:fs";
 import process from "node:process";
 import { configureSync, type LogLevel, type LogRecord } from "@logtape/logtape";
 import { createColors } from "picocolors";
-import { FairleadError, messageOf } from "../errors.ts";
+import { FairleadError, messageOf, systemCodeOf } from "../errors.ts";
+import { UsageError } from "./usage.ts";
 
 /** How much is said, and in which form. */
 export interface OutputOptions {
@@ -14,6 +16,34 @@ export interface OutputOptions {
   readonly verbosity: number;
   /** One JSON object a line instead of words. */
   readonly json: boolean;
+  /** Where log lines are appended to, instead of being shown. */
+  readonly logFile?: string;
+  /** What makes stdout carry data, so that nothing else may be there: -W, or a command. */
+  readonly stdioForward?: unknown;
+  readonly command?: unknown;
+}
+
+/** Where lines appear. */
+export interface Screen {
+  readonly color: boolean;
+  /** Shows a line that a script reads. */
+  readonly out: (line: string) => void;
+  /** Shows a line that a person reads. */
+  readonly err: (line: string) => void;
+}
+
+/** This process's own stdout and stderr. */
+export function terminalScreen(): Screen {
+  let stdout: NodeJS.WriteStream | undefined;
+  return {
+    color: useColors(),
+    out: (line) => {
+      // Not before it is needed: -W and a command have a handle of their own on it.
+      stdout ??= process.stdout.on("error", () => {});
+      stdout.write(`${line}\n`);
+    },
+    err: (line) => void process.stderr.write(`${line}\n`),
+  };
 }
 
 /** Version of the JSON lines' form. */
@@ -24,18 +54,28 @@ const LEVELS: readonly LogLevel[] = ["error", "warning", "info", "debug", "trace
 /** Says things on behalf of one run. */
 export class Output {
   readonly #options: OutputOptions;
-  readonly #colors = createColors(useColors());
+  readonly #colors: ReturnType<typeof createColors>;
+  /** Where lines about this run appear when they are no answer to anybody. */
+  readonly #log: (line: string) => void;
+  /** Where everything else appears. */
+  readonly screen: Screen;
 
   /**
    * Takes over the library's log as well.
    *
    * @param options How much, and in which form.
+   * @param screen Where lines appear.
+   * @throws {UsageError} When the log file cannot be opened.
    */
-  constructor(options: OutputOptions) {
+  constructor(options: OutputOptions, screen: Screen) {
     this.#options = options;
+    this.screen = screen;
+    const { logFile } = options;
+    this.#log = logFile === undefined ? screen.err : appendTo(logFile);
+    this.#colors = createColors(screen.color && logFile === undefined);
     configureSync({
       reset: true,
-      sinks: { output: (record) => this.#log(record) },
+      sinks: { output: (record) => this.#record(record) },
       loggers: [
         {
           category: "fairlead",
@@ -54,8 +94,12 @@ export class Output {
    * @param words The same for a person; nothing is said under -q.
    */
   event(event: { readonly event: string; readonly [key: string]: unknown }, words: string): void {
-    if (this.#options.json) print(process.stdout, JSON.stringify({ v: JSON_VERSION, ...event }));
-    else if (this.#options.verbosity >= 0) say("fairlead:", words);
+    const { json, verbosity, command, stdioForward } = this.#options;
+    const line = JSON.stringify({ v: JSON_VERSION, ...event });
+    const carriesData = command !== undefined || stdioForward !== undefined;
+    if (json && carriesData) this.#log(line);
+    else if (json) this.screen.out(line);
+    else if (verbosity >= 0) this.#say("fairlead:", words);
   }
 
   /**
@@ -68,7 +112,21 @@ export class Output {
   }
 
   /**
-   * Says why something failed, in one line.
+   * Shows what the server says before authentication.
+   *
+   * @param text Its text. It comes from a server that nobody has shown an identity to yet: it must
+   *   not move the cursor.
+   */
+  banner(text: string): void {
+    if (this.#options.verbosity < 0 || this.#options.json) return;
+    for (const line of text.replace(/\r?\n$/, "").split(/\r?\n/)) {
+      this.#log(line.split("\t").map(printable).join("\t"));
+    }
+  }
+
+  /**
+   * Says why something failed, in one line. What ends the program is shown even where there is a
+   * log file.
    *
    * @param error What was thrown.
    * @param status The program's exit status, where it ends for this.
@@ -79,17 +137,22 @@ export class Output {
       : { code: "internal", hint: undefined };
     const message = messageOf(error);
     const stack = this.#options.verbosity >= 3 && error instanceof Error ? error.stack : undefined;
+    const lines: string[] = [];
     if (this.#options.json) {
       const fields = { event: "error", code, message, hint, status, stack };
-      print(process.stderr, JSON.stringify({ v: JSON_VERSION, ...fields }));
+      lines.push(JSON.stringify({ v: JSON_VERSION, ...fields }));
     } else {
       const words = hint === undefined ? message : `${message}; ${hint}`;
-      say(this.#colors.red("fairlead:"), words);
-      if (stack !== undefined) print(process.stderr, stack);
+      lines.push(`${this.#colors.red("fairlead:")} ${printable(words)}`);
+      if (stack !== undefined) lines.push(stack);
+    }
+    for (const line of lines) {
+      this.#log(line);
+      if (status !== undefined && this.#log !== this.screen.err) this.screen.err(line);
     }
   }
 
-  #log(record: LogRecord): void {
+  #record(record: LogRecord): void {
     const words = record.message.map((part) => typeof part === "string" ? part : String(part));
     this.#line(record.level, words.join(""));
   }
@@ -97,11 +160,37 @@ export class Output {
   #line(level: LogLevel, words: string): void {
     if (this.#options.json) {
       const line = { v: JSON_VERSION, event: "log", level, message: words };
-      print(process.stderr, JSON.stringify(line));
+      this.#log(JSON.stringify(line));
     } else {
       const grave = level === "warning" || level === "error";
-      say(grave ? this.#colors.yellow("fairlead:") : "fairlead:", words);
+      this.#say(grave ? this.#colors.yellow("fairlead:") : "fairlead:", words);
     }
+  }
+
+  #say(prefix: string, words: string): void {
+    this.#log(`${prefix} ${printable(words)}`);
+  }
+}
+
+function appendTo(path: string): (line: string) => void {
+  try {
+    const file = openSync(path, "a", 0o600);
+    return (line) => {
+      try {
+        writeSync(file, `${line}\n`);
+      } catch {
+        // A full disk does not end what goes on besides.
+      }
+    };
+  } catch (error) {
+    const reason = systemCodeOf(error) === "ENOENT"
+      ? "its folder does not exist"
+      : systemCodeOf(error) === "EISDIR"
+      ? "it is a folder"
+      : systemCodeOf(error) === "EACCES"
+      ? "permission denied"
+      : messageOf(error);
+    throw new UsageError(`-E ${path}: ${reason}`);
   }
 }
 
@@ -110,12 +199,8 @@ function useColors(): boolean {
   return process.stderr.isTTY === true && (NO_COLOR ?? "") === "" && TERM !== "dumb";
 }
 
-/** One line for a person. What others named (a file, a key, a host) must not move the cursor. */
-function say(prefix: string, words: string): void {
+/** What others named (a file, a key, a host) or said must not move the cursor. */
+function printable(words: string): string {
   // deno-lint-ignore no-control-regex -- they are what this is about
-  print(process.stderr, `${prefix} ${words.replace(/[\x00-\x1f\x7f-\x9f]/g, "?")}`);
-}
-
-function print(stream: NodeJS.WriteStream, line: string): void {
-  stream.write(`${line}\n`);
+  return words.replace(/[\x00-\x1f\x7f-\x9f]/g, "?");
 }

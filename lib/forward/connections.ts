@@ -4,10 +4,10 @@
  * @module
  */
 import type { Socket } from "node:net";
-import { formatAddress, type TcpAddress } from "../dialer.ts";
-import { adviceOf, messageOf } from "../errors.ts";
+import { formatAddress, type Incoming, type TcpAddress } from "../dialer.ts";
+import { codeOf, FairleadError, messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
-import type { RelayResult } from "./relay.ts";
+import { abort, type RelayResult } from "./relay.ts";
 
 const log = logger("forward");
 
@@ -33,15 +33,23 @@ export interface CloseOptions {
   readonly force?: boolean;
   /** Milliseconds to wait for open connections before they are reset; for ever by default. */
   readonly timeout?: number;
+  /** Why, for the log lines of connections that are reset. */
+  readonly reason?: Error | undefined;
 }
 
-/** One accepted connection. */
+/** Whoever connected to a forward. */
+export interface Caller {
+  /** Who it is, for log lines. */
+  readonly from: string;
+  /** The accepted end, where accepting comes before dialling. */
+  readonly socket?: Socket;
+  /** Turns the caller away, so that it cannot take this for an empty answer. */
+  readonly reject: () => void;
+}
+
+/** One connection's life, as seen by what dials and relays. */
 export interface Connection {
-  /** The accepted socket. */
-  readonly socket: Socket;
-  /** Who connected. */
-  readonly peer: TcpAddress;
-  /** Aborts when whoever connected has gone before the dial was answered. */
+  /** Aborts when whoever connected has gone before the dial was answered, or the forward closes. */
   readonly gone: AbortSignal;
   /** Aborts when the forward does not wait for the connection's end. */
   readonly cut: AbortSignal;
@@ -51,13 +59,14 @@ export interface Connection {
 export class Connections {
   /** What log lines call the forward. */
   label: string;
-  readonly #open = new Map<Socket, AbortController>();
+  readonly #open = new Set<AbortController>();
   #total = 0;
   #refused = 0;
   #failed = 0;
   #sent = 0;
   #received = 0;
   #emptied: (() => void)[] = [];
+  readonly #explained = new Set<string>();
 
   /**
    * @param label What log lines call the forward.
@@ -79,39 +88,38 @@ export class Connections {
   }
 
   /**
-   * Takes an accepted socket through its life. One line is logged at its end.
+   * Takes a caller through its connection's life. One line is logged at its end.
    *
-   * @param socket The accepted socket.
+   * @param caller Who connected.
    * @param carry Dials and relays; it rejects when the dial fails.
    */
   async run(
-    socket: Socket,
+    caller: Caller,
     carry: (connection: Connection) => Promise<RelayResult>,
   ): Promise<void> {
     const gone = new AbortController();
     const cut = new AbortController();
     const leave = () => gone.abort();
     // Until the relay listens, a reset would be an error that nobody handles.
-    socket.on("error", leave);
-    socket.once("close", leave);
-    this.#open.set(socket, cut);
-    // A socket for both families has IPv4 callers under an IPv6 form.
-    const host = socket.remoteAddress?.replace(/^::ffff:(?=[\d.]+$)/, "") ?? "unknown";
-    const peer = { host, port: socket.remotePort ?? 0 };
-    const id = `${this.label} #${++this.#total} from ${formatAddress(peer)}`;
+    caller.socket?.on("error", leave);
+    caller.socket?.once("close", leave);
+    cut.signal.addEventListener("abort", leave);
+    this.#open.add(cut);
+    const id = `${this.label} #${++this.#total} from ${caller.from}`;
     log.debug("{id}: accepted", { id });
     try {
-      const result = await carry({ socket, peer, gone: gone.signal, cut: cut.signal });
+      const result = await carry({ gone: gone.signal, cut: cut.signal });
       this.#sent += result.sent;
       this.#received += result.received;
       this.#logEnd(id, result, cut.signal.aborted);
     } catch (error) {
       this.#refused++;
-      if (gone.signal.aborted) log.info("{id}: left before it was connected", { id });
-      else log.warn("{id}: {reason}", { id, reason: adviceOf(error) });
-      socket.resetAndDestroy();
+      const left = gone.signal.aborted && ["cancelled", "connect-failed"].includes(codeOf(error));
+      if (left) log.info("{id}: left before it was connected", { id });
+      else log.warn("{id}: {reason}", { id, reason: this.#explain(error) });
+      caller.reject();
     } finally {
-      this.#open.delete(socket);
+      this.#open.delete(cut);
       if (this.#open.size === 0) this.#emptied.splice(0).forEach((emptied) => emptied());
     }
   }
@@ -126,16 +134,22 @@ export class Connections {
     if (this.#open.size === 0) return;
     const empty = new Promise<void>((resolve) => this.#emptied.push(resolve));
     const reset = () => {
-      for (const [socket, cut] of this.#open) {
-        cut.abort(new Error("the forward was closed"));
-        socket.resetAndDestroy();
-      }
+      const reason = options.reason ?? new Error("the forward was closed");
+      for (const cut of this.#open) cut.abort(reason);
     };
     let timer: ReturnType<typeof setTimeout> | undefined;
     if (options.force) reset();
     else if (options.timeout !== undefined) timer = setTimeout(reset, options.timeout);
     await empty;
     clearTimeout(timer);
+  }
+
+  /** What to do about a failure is said once; what failed is said of every connection. */
+  #explain(error: unknown): string {
+    if (!(error instanceof FairleadError) || error.hint === undefined) return messageOf(error);
+    if (this.#explained.has(error.hint)) return error.message;
+    this.#explained.add(error.hint);
+    return `${error.message}; ${error.hint}`;
   }
 
   #logEnd(id: string, { sent, received, failure }: RelayResult, cut: boolean): void {
@@ -146,7 +160,7 @@ export class Connections {
     }
     this.#failed++;
     if (cut) {
-      log.warn("{id}: reset, because the forward was closed; {bytes}", { id, bytes });
+      log.warn("{id}: reset: {reason}; {bytes}", { id, reason: messageOf(failure.error), bytes });
       return;
     }
     const who = failure.side === "local" ? "the client" : "the far side";
@@ -157,4 +171,36 @@ export class Connections {
       bytes,
     });
   }
+}
+
+/**
+ * The caller behind a socket that was accepted on this machine.
+ *
+ * @param socket The accepted socket.
+ * @returns The caller, and its address as the server is to be told.
+ */
+export function socketCaller(socket: Socket): Caller & { readonly address: TcpAddress } {
+  // A socket for both families has IPv4 callers under an IPv6 form.
+  const host = socket.remoteAddress?.replace(/^::ffff:(?=[\d.]+$)/, "");
+  const address = { host: host ?? "127.0.0.1", port: socket.remotePort ?? 0 };
+  return {
+    from: host === undefined ? "a Unix socket" : formatAddress(address),
+    address,
+    socket,
+    reject: () => abort(socket),
+  };
+}
+
+/**
+ * The caller behind a connection that came in on the far side.
+ *
+ * @param incoming The connection.
+ * @returns The caller.
+ */
+export function remoteCaller(incoming: Incoming): Caller {
+  const { originator } = incoming;
+  return {
+    from: originator === undefined ? "a Unix socket" : formatAddress(originator),
+    reject: () => incoming.refuse(),
+  };
 }

@@ -5,13 +5,17 @@
  */
 import { lookup } from "node:dns/promises";
 import { createServer, type Server, type Socket } from "node:net";
-import { formatAddress, type TcpAddress } from "../dialer.ts";
+import { type Address, formatAddress, type TcpAddress } from "../dialer.ts";
 import { ForwardError, messageOf, systemCodeOf } from "../errors.ts";
+import type { ListenAddress } from "./spec.ts";
+import { listenUnix, type UnixListenOptions } from "./unix_listener.ts";
 
 /** What may be said about a listener. */
-export interface ListenOptions {
+export interface ListenOptions extends UnixListenOptions {
   /** IPv4 or IPv6 only. */
   readonly family?: 4 | 6;
+  /** Whether a forward without a bind address listens on all interfaces (`-g` of ssh(1)). */
+  readonly gatewayPorts?: boolean;
 }
 
 /** Ports below this one need a privilege on most systems. */
@@ -19,56 +23,40 @@ const FIRST_UNPRIVILEGED_PORT = 1024;
 /** How often to look for a port that is free on every address asked for. */
 const PORT_TRIES = 20;
 
-/** A bound listener on one port of one or more addresses. */
+/** A bound listener: one port of one or more addresses, or a Unix socket. */
 export class Listener {
   readonly #servers: readonly Server[];
   /** Where it listens, with the real port. */
-  readonly addresses: readonly TcpAddress[];
+  readonly addresses: readonly Address[];
 
-  private constructor(servers: readonly Server[]) {
+  private constructor(servers: readonly Server[], addresses: readonly Address[]) {
     this.#servers = servers;
-    this.addresses = servers.map(addressOf);
+    this.addresses = addresses;
   }
 
   /**
    * Binds and listens.
    *
-   * @param bind An address or a name; `*` for all interfaces; undefined for loopback, both
-   *   127.0.0.1 and ::1 where the machine has them, as ssh does.
-   * @param port The port; 0 for a free one, the same on every address.
+   * @param where A Unix socket, or a port. Its bind address is an address or a name, or `*` for
+   *   all interfaces; without one it is loopback, both 127.0.0.1 and ::1 where the machine has
+   *   them, as in ssh. Port 0 takes a free one, the same on every address.
    * @param accept Called with each connection. Its sides end one by one.
-   * @param options Address family.
+   * @param options Address family, and what concerns Unix sockets.
    * @returns The listener.
    * @throws {ForwardError} `address-in-use`, `privileged-port`, `address-not-available` or
    *   `name-not-found`.
    */
   static async bind(
-    bind: string | undefined,
-    port: number,
+    where: ListenAddress,
     accept: (socket: Socket) => void,
     options: ListenOptions = {},
   ): Promise<Listener> {
-    const hosts = await hostsOf(bind, port, options);
-    for (let tries = 1;; tries++) {
-      const servers: Server[] = [];
-      try {
-        for (const [index, { host, dispensable, ...flags }] of hosts.entries()) {
-          // Port 0 is settled by the first address; the others follow it.
-          const wanted = servers[0] === undefined ? port : addressOf(servers[0]).port;
-          try {
-            servers.push(await listen({ host, port: wanted, ...flags }, accept));
-          } catch (error) {
-            const needed = servers.length === 0 && index === hosts.length - 1;
-            if (needed || !dispensable?.(error)) throw error;
-          }
-        }
-        return new Listener(servers);
-      } catch (error) {
-        await closeAll(servers);
-        const retry = port === 0 && tries < PORT_TRIES && isInUse(error);
-        if (!retry) throw bindFailure(error, bind, port);
-      }
+    if ("path" in where) {
+      return new Listener([await listenUnix(where.path, accept, options)], [where]);
     }
+    const { bind = options.gatewayPorts ? "*" : undefined, port } = where;
+    const servers = await listenTcp(bind, port, accept, options);
+    return new Listener(servers, servers.map(addressOf));
   }
 
   /**
@@ -78,6 +66,35 @@ export class Listener {
    */
   close(): Promise<void> {
     return closeAll(this.#servers);
+  }
+}
+
+async function listenTcp(
+  bind: string | undefined,
+  port: number,
+  accept: (socket: Socket) => void,
+  options: ListenOptions,
+): Promise<readonly Server[]> {
+  const hosts = await hostsOf(bind, port, options);
+  for (let tries = 1;; tries++) {
+    const servers: Server[] = [];
+    try {
+      for (const [index, { host, dispensable, ...flags }] of hosts.entries()) {
+        // Port 0 is settled by the first address; the others follow it.
+        const wanted = servers[0] === undefined ? port : addressOf(servers[0]).port;
+        try {
+          servers.push(await listen({ host, port: wanted, ...flags }, accept));
+        } catch (error) {
+          const needed = servers.length === 0 && index === hosts.length - 1;
+          if (needed || !dispensable?.(error)) throw error;
+        }
+      }
+      return servers;
+    } catch (error) {
+      await closeAll(servers);
+      const retry = port === 0 && tries < PORT_TRIES && isInUse(error);
+      if (!retry) throw bindFailure(error, bind, port);
+    }
   }
 }
 

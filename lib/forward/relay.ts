@@ -110,8 +110,14 @@ function outlive(end: Duplex): void {
   else end.once("finish", linger);
 }
 
-function abort(end: Duplex): void {
+/**
+ * Ends a stream in the way that says most clearly that it was cut off.
+ *
+ * @param end A socket, which is reset, or any other stream; one that is closed stays so.
+ */
+export function abort(end: Duplex): void {
   if (end.destroyed) return;
-  if (end instanceof Socket) end.resetAndDestroy();
+  // A Unix socket knows no reset; Node throws.
+  if (end instanceof Socket && end.localPort !== undefined) end.resetAndDestroy();
   else end.destroy();
 }

@@ -63,12 +63,12 @@ const COMMANDS: Readonly<Record<number, string>> = { 2: "BIND", 3: "UDP ASSOCIAT
 const NO_AUTHENTICATION = 0x00;
 const NO_ACCEPTABLE_METHOD = 0xff;
 
-/** Address types (RFC 1928 section 5), */
+/** Address types (RFC 1928 section 5). */
 const IPV4 = 1;
 const NAME = 3;
 const IPV6 = 4;
 
-/** and replies (section 6). */
+/** Replies (RFC 1928 section 6). */
 const SUCCEEDED = 0;
 const GENERAL_FAILURE = 1;
 const NOT_ALLOWED = 2;

@@ -52,7 +52,8 @@ const LINGER = 2_000;
  * Takes a client through its SOCKS greeting, up to its request (SOCKS4, 4a and RFC 1928).
  *
  * While the caller dials, the stream goes on reading up to its high-water mark, so that its `end`,
- * `error` and `close` tell of a client that leaves. Nobody here listens to them any more.
+ * `error` and `close` tell of a client that leaves. They are the caller's to listen to: an `error`
+ * that nobody listens to would end the process.
  *
  * @param stream A connection that nobody has read from. It must be able to end one way only.
  * @param options A deadline and a signal.
@@ -68,6 +69,7 @@ export function acceptSocks(
   return new Promise((resolve, reject) => {
     const server = new SocksServer();
     const read = () => {
+      // read() empties the buffer, and has the stream fill it again.
       while (!server.over) {
         const chunk: Uint8Array | null = stream.read();
         if (chunk === null) return;
@@ -82,8 +84,6 @@ export function acceptSocks(
         case "request":
           stop();
           if (event.rest.length > 0) stream.unshift(event.rest);
-          // A stream reads on by itself only once it was asked to.
-          stream.read(0);
           resolve(callerOf(stream, event));
           return;
         case "refused": {
@@ -145,6 +145,7 @@ function callerOf(stream: Duplex, { version, destination }: SocksRequest): Socks
 /** Sends the last bytes and the end, and reads until the client ends as well. */
 function dismiss(stream: Duplex, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve) => {
+    if (stream.closed) return resolve();
     const ignore = () => {};
     const timer = setTimeout(() => stream.destroy(), LINGER);
     stream.on("error", ignore);

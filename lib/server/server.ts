@@ -4,7 +4,7 @@
  * @module
  */
 import type { Socket } from "node:net";
-import type { Destination } from "../dialer.ts";
+import type { TcpAddress } from "../dialer.ts";
 import { SessionError } from "../errors.ts";
 import type { CloseOptions } from "../forward/connections.ts";
 import { Listener } from "../forward/listener.ts";
@@ -14,6 +14,7 @@ import { parseKey, type SshKey } from "../ssh/ssh2.ts";
 import type { Authorize, ServerAuthMethod } from "./auth.ts";
 import { type ConnectionPolicy, ServerConnection } from "./connection.ts";
 import { type Engine, newEngine } from "./engine.ts";
+import type { GatewayPorts, StreamLocalUse } from "./policy.ts";
 
 const log = logger("server");
 
@@ -40,7 +41,30 @@ export interface ServeOptions {
   /** The port to listen on; a free one by default. */
   readonly port?: number;
   /** Says whether a user may have connections to a destination; every user to all by default. */
-  readonly allow?: (destination: Destination, username: string) => boolean;
+  readonly allow?: (destination: TcpAddress, username: string) => boolean;
+  /**
+   * Says whether a user may have the server listen (`ssh -R`); nobody may by default. The host is
+   * where it would listen: `localhost`, an IP address, or `*` for all interfaces, as far as
+   * `gatewayPorts` goes. The port is 0 where any will do.
+   */
+  readonly allowListen?: (address: TcpAddress, username: string) => boolean;
+  /**
+   * Where remote forwards listen, as GatewayPorts of sshd_config(5); `no` by default: on loopback,
+   * whatever clients ask for.
+   */
+  readonly gatewayPorts?: GatewayPorts;
+  /**
+   * Says whether a user may connect to a Unix socket, or have the server listen on one. Nobody may
+   * by default, unlike with sshd: there users have an account of their own, while here each of
+   * them opens files as the server's user, its agent's socket and its containers' included. The
+   * path is absolute and without `..`; symbolic links in it are followed.
+   */
+  readonly allowStreamLocal?: (path: string, username: string, use: StreamLocalUse) => boolean;
+  /**
+   * Whether a socket file that nobody listens on gives way to a new one, as StreamLocalBindUnlink
+   * of sshd_config(5); false by default.
+   */
+  readonly streamLocalBindUnlink?: boolean;
   /** Milliseconds for connecting to a destination; 120,000 by default. */
   readonly connectTimeout?: number;
   /** Milliseconds until a client must have authenticated; 120,000 by default. */
@@ -48,8 +72,9 @@ export interface ServeOptions {
 }
 
 /**
- * Starts an SSH server that carries `direct-tcpip` channels (`ssh -L`, `-D`, `-W`, `-J`) and
- * refuses everything else.
+ * Starts an SSH server that forwards, both ways (`ssh -L`, `-R`, `-D`, `-W`, `-J`), and refuses
+ * everything else. Its listeners and its Unix sockets are for whom its options name, and for
+ * nobody by default.
  *
  * @param options Its keys, who may come in, and where it listens.
  * @returns The server, listening.
@@ -67,6 +92,10 @@ export async function serve(options: ServeOptions): Promise<SshServer> {
     authorize: options.authorize,
     authMethods: options.authMethods ?? ["publickey", "password", "keyboard-interactive"],
     allow: options.allow ?? (() => true),
+    allowListen: options.allowListen ?? (() => false),
+    allowStreamLocal: options.allowStreamLocal ?? (() => false),
+    gatewayPorts: options.gatewayPorts ?? "no",
+    streamLocalBindUnlink: options.streamLocalBindUnlink ?? false,
     connectTimeout: options.connectTimeout ?? DEFAULT_CONNECT_TIMEOUT,
     loginGraceTime: options.loginGraceTime ?? DEFAULT_LOGIN_GRACE_TIME,
   };
@@ -74,7 +103,7 @@ export async function serve(options: ServeOptions): Promise<SshServer> {
     connections.get(connection._sock)?.adopt(connection);
   });
   const { host = "127.0.0.1", port = 0 } = options;
-  const listener = await Listener.bind(host, port, (socket) => {
+  const listener = await Listener.bind({ bind: host, port }, (socket) => {
     accept(socket, connections, policy, engine);
   });
   return new SshServer(listener, connections, hostKeys);
@@ -87,6 +116,7 @@ export class SshServer implements AsyncDisposable {
   /** The same keys' fingerprints, `SHA256:…`. */
   readonly fingerprints: readonly string[];
   readonly #listener: Listener;
+  readonly #address: TcpAddress;
   readonly #connections: ReadonlyMap<Socket, ServerConnection>;
 
   /** @ignore Made by {@linkcode serve}. */
@@ -96,6 +126,7 @@ export class SshServer implements AsyncDisposable {
     hostKeys: readonly SshKey[],
   ) {
     this.#listener = listener;
+    this.#address = listener.addresses[0] as TcpAddress;
     this.#connections = connections;
     const blobs = hostKeys.map((key) => key.getPublicSSH());
     this.publicKeys = hostKeys.map((key) => `${key.type} ${key.getPublicSSH().toString("base64")}`);
@@ -104,12 +135,12 @@ export class SshServer implements AsyncDisposable {
 
   /** The address it listens on. */
   get host(): string {
-    return this.#listener.addresses[0]?.host ?? "";
+    return this.#address.host;
   }
 
   /** The port it listens on; the one that was chosen, where 0 was asked for. */
   get port(): number {
-    return this.#listener.addresses[0]?.port ?? 0;
+    return this.#address.port;
   }
 
   /** Clients that are connected, those on their way in or out included. */
@@ -121,6 +152,12 @@ export class SshServer implements AsyncDisposable {
   get channelCount(): number {
     const clients = [...this.#connections.values()];
     return clients.reduce((sum, client) => sum + client.channelCount, 0);
+  }
+
+  /** Listeners that clients have here. */
+  get listenerCount(): number {
+    const clients = [...this.#connections.values()];
+    return clients.reduce((sum, client) => sum + client.listenerCount, 0);
   }
 
   /**

@@ -75,7 +75,9 @@ const OLD_ALGORITHMS: Algorithms = {
     "diffie-hellman-group1-sha1",
   ],
   serverHostKey: ["ssh-rsa"],
-  cipher: ["aes256-cbc", "aes192-cbc", "aes128-cbc", "3des-cbc"],
+  // Deno lacks one of them.
+  cipher: ["256", "192", "128"].filter((bits) => getCiphers().includes(`aes-${bits}-cbc`))
+    .map((bits) => `aes${bits}-cbc`),
   hmac: ["hmac-sha1-etm@openssh.com", "hmac-sha1"],
 };
 
@@ -104,7 +106,8 @@ export function chooseAlgorithms(
   const known = preferredHostKeys.filter((name) => serverHostKey.includes(name));
   return {
     kex: pick("kex"),
-    serverHostKey: choice.serverHostKey === undefined
+    // As in ssh, a list that the user wrote out stays in its order; + and - only change what is in it.
+    serverHostKey: /^(?:$|[+-])/.test(choice.serverHostKey ?? "")
       ? [...new Set([...known, ...serverHostKey])]
       : serverHostKey,
     cipher: pick("cipher"),

@@ -144,7 +144,7 @@ export class Authenticator {
       if (key === undefined) continue;
       log.debug("offering {name} ({type})", { name: identity.name, type: key.type });
       this.#offered.push(identity.name);
-      const failed = (error: unknown) => log.warn(messageOf(error));
+      const failed = (error: unknown) => log.warn("{reason}", { reason: messageOf(error) });
       const signer: Identity = {
         name: identity.name,
         publicBlob: identity.publicBlob,

@@ -5,18 +5,28 @@
  */
 import { Buffer } from "node:buffer";
 import type { Duplex } from "node:stream";
-import type { Destination, Dialer, DialOptions } from "../dialer.ts";
-import { formatAddress } from "../dialer.ts";
+import { connectSocket } from "../connect.ts";
+import {
+  type Address,
+  type Destination,
+  type Dialer,
+  type DialOptions,
+  formatAddress,
+  type Incoming,
+  isUnix,
+  type RemoteListener,
+} from "../dialer.ts";
 import { ConnectionError, messageOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
 import { type AlgorithmChoice, chooseAlgorithms } from "./algorithms.ts";
 import { Authenticator, type Credentials } from "./auth.ts";
 import { SshChannel } from "./channel.ts";
+import { CommandChannel, type RemoteCommand } from "./command.ts";
 import type { HostKeyVerifier } from "./host_keys.ts";
 import { hostName } from "./known_hosts.ts";
-import { openFailure, sessionFailure } from "./reasons.ts";
+import { Listeners } from "./listeners.ts";
+import { connectFailure, openFailure, printable, sessionFailure } from "./reasons.ts";
 import { type ClientChannel, engineChannel, type EngineClient, newClient } from "./ssh2.ts";
-import { connectTcp } from "./tcp.ts";
 import { Transport } from "./transport.ts";
 
 const log = logger("ssh");
@@ -25,6 +35,9 @@ const log = logger("ssh");
 const DEFAULT_CONNECT_TIMEOUT = 30_000;
 /** Milliseconds for the server to confirm or refuse a channel. Its own connect may take two minutes. */
 const DEFAULT_OPEN_TIMEOUT = 135_000;
+/** Debug messages of the server that are kept, and characters of each. */
+const MAX_SAID = 1_000;
+const MAX_SAID_LENGTH = 1_000;
 /** Milliseconds that close() gives the server to hang up. */
 const CLOSE_TIMEOUT = 2_000;
 
@@ -61,14 +74,23 @@ export class SshClient implements Dialer {
   readonly #engine: EngineClient;
   readonly #transport: Transport;
   readonly #openTimeout: number;
+  readonly #said: readonly string[];
+  readonly #listeners: Listeners;
   #closing = false;
   #failure: SessionError | undefined;
   /** Settles when the connection is over: undefined after close(), otherwise the reason. */
   readonly closed: Promise<SessionError | undefined>;
 
-  private constructor(engine: EngineClient, transport: Transport, options: ClientOptions) {
+  private constructor(
+    engine: EngineClient,
+    transport: Transport,
+    said: readonly string[],
+    options: ClientOptions,
+  ) {
     this.#engine = engine;
     this.#transport = transport;
+    this.#said = said;
+    this.#listeners = new Listeners(engine, transport, said);
     this.#openTimeout = options.openTimeout ?? DEFAULT_OPEN_TIMEOUT;
     const target = formatAddress(options);
     engine.on("error", (error) => {
@@ -91,13 +113,16 @@ export class SshClient implements Dialer {
    */
   static async connect(options: ClientOptions): Promise<SshClient> {
     const timeout = options.connectTimeout ?? DEFAULT_CONNECT_TIMEOUT;
-    const socket = await connectTcp(options, { ...options, timeout });
+    const socket = await connectSocket(options, { ...options, timeout }).catch((error) => {
+      throw connectFailure(error);
+    });
     const transport = new Transport(socket);
     const engine = newClient();
     // A late error that nobody listens to ends the process (SSH2_NOTES row 18).
     engine.on("error", (error) => log.debug("engine: {reason}", { reason: messageOf(error) }));
+    const said: string[] = [];
     try {
-      await handshake(engine, transport, options, timeout);
+      await handshake(engine, transport, options, timeout, said);
     } catch (error) {
       socket.destroy();
       throw error;
@@ -106,7 +131,7 @@ export class SshClient implements Dialer {
       user: options.username,
       host: formatAddress(options),
     });
-    return new SshClient(engine, transport, options);
+    return new SshClient(engine, transport, said, options);
   }
 
   /** Channels that ssh2 still keeps: open, being opened, or waiting for the peer's CLOSE. */
@@ -117,15 +142,52 @@ export class SshClient implements Dialer {
   /** @inheritdoc */
   dial(destination: Destination, options: DialOptions = {}): Promise<Duplex> {
     const { signal, originator = { host: "127.0.0.1", port: 0 } } = options;
-    return this.#open(destination, signal, (callback) => {
-      this.#engine.forwardOut(
-        originator.host,
-        originator.port,
-        destination.host,
-        destination.port,
-        callback,
-      );
-    });
+    return this.#open(
+      formatAddress(destination),
+      signal,
+      (callback) => {
+        if (isUnix(destination)) {
+          this.#engine.openssh_forwardOutStreamLocal(destination.path, callback);
+          return;
+        }
+        const { host, port } = destination;
+        this.#engine.forwardOut(originator.host, originator.port, host, port, callback);
+      },
+      (channel) => new SshChannel(engineChannel(channel), this.#transport),
+      (error) => {
+        return openFailure(error, destination, this.#said);
+      },
+    );
+  }
+
+  /** @inheritdoc */
+  listen(address: Address, accept: (incoming: Incoming) => void): Promise<RemoteListener> {
+    return this.#listeners.listen(address, accept);
+  }
+
+  /**
+   * Runs a command on the server, without a terminal.
+   *
+   * @param command The command line, for the user's shell there.
+   * @param options A signal that gives the start up.
+   * @returns The command, started.
+   * @throws {ConnectionError} When the server does not start it.
+   */
+  exec(command: string, options: { signal?: AbortSignal } = {}): Promise<RemoteCommand> {
+    return this.#open(
+      "a command",
+      options.signal,
+      (callback) => {
+        this.#engine.exec(command, callback);
+      },
+      (channel) => new CommandChannel(engineChannel(channel), channel, this.#transport),
+      (error) => {
+        return new ConnectionError(`the server does not run a command: ${messageOf(error)}`, {
+          code: "channel-failed",
+          cause: error,
+        });
+      },
+    );
   }
 
   /**
@@ -142,12 +204,17 @@ export class SshClient implements Dialer {
     clearTimeout(timer);
   }
 
-  #open(
-    destination: Destination,
+  /**
+   * Opens a channel of ssh2's, with a signal and a deadline. It is adopted in the callback and not
+   * after a promise: data may follow the confirmation in the same packet.
+   */
+  #open<Channel extends SshChannel>(
+    what: string,
     signal: AbortSignal | undefined,
     request: (callback: (error: Error | undefined, channel: ClientChannel) => void) => void,
-  ): Promise<SshChannel> {
-    const where = formatAddress(destination);
+    adopt: (channel: ClientChannel) => Channel,
+    explain: (error: Error) => ConnectionError,
+  ): Promise<Channel> {
     return new Promise((resolve, reject) => {
       let waiting = true;
       const settle = (): boolean => {
@@ -161,33 +228,27 @@ export class SshClient implements Dialer {
         if (settle()) reject(error);
       };
       const cancel = () => {
-        fail(new ConnectionError(`dialling ${where} was cancelled`, { code: "cancelled" }));
+        fail(new ConnectionError(`dialling ${what} was cancelled`, { code: "cancelled" }));
       };
       const timer = setTimeout(() => {
-        fail(
-          new ConnectionError(
-            `the server did not answer for ${where} in ${this.#openTimeout / 1000} s`,
-            { code: "timeout" },
-          ),
-        );
+        const seconds = this.#openTimeout / 1000;
+        const message = `the server did not answer for ${what} in ${seconds} s`;
+        fail(new ConnectionError(message, { code: "timeout" }));
       }, this.#openTimeout);
       if (signal?.aborted) return cancel();
       signal?.addEventListener("abort", cancel, { once: true });
       try {
         request((error, engineStream) => {
-          if (error !== undefined) return fail(openFailure(error, destination));
-          const channel = new SshChannel(engineChannel(engineStream), this.#transport);
+          if (error !== undefined) return fail(explain(error));
+          const channel = adopt(engineStream);
           // An open cannot be taken back: who gave up meanwhile must not leak the channel.
           if (settle()) resolve(channel);
           else channel.destroy();
         });
       } catch (error) {
         // ssh2 throws where it is no longer connected (SSH2_NOTES row 18).
-        fail(
-          new ConnectionError(`the SSH connection was lost: ${messageOf(error)}`, {
-            code: "connection-lost",
-          }),
-        );
+        const message = `the SSH connection was lost: ${messageOf(error)}`;
+        fail(new ConnectionError(message, { code: "connection-lost" }));
       }
     });
   }
@@ -199,6 +260,7 @@ function handshake(
   transport: Transport,
   options: ClientOptions,
   timeout: number,
+  said: string[],
 ): Promise<void> {
   const target = formatAddress(options);
   const name = hostName(options.host, options.port);
@@ -286,6 +348,11 @@ function handshake(
         },
       });
       authenticator.watch(engine._protocol);
+      // What ssh2 does not show, and sshd explains its refusals with.
+      engine._protocol._handlers.DEBUG = (_protocol, _display, message) => {
+        if (said.length < MAX_SAID) said.push(message.slice(0, MAX_SAID_LENGTH));
+        log.debug("the server says: {message}", { message: printable(message) });
+      };
       transport.stream.on("data", restart);
       restart();
     }).catch(fail);

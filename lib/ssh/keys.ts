@@ -4,10 +4,11 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { createPrivateKey } from "node:crypto";
+import { createPrivateKey, sign } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import process from "node:process";
 import { messageOf, SessionError, systemCodeOf } from "../errors.ts";
+import { ecHashOf, normalizeEcPem } from "./ec_key.ts";
 import type { Prompter } from "./prompter.ts";
 import { generateKeyPairSync, parseKey, type SshKey } from "./ssh2.ts";
 
@@ -193,7 +194,8 @@ async function readKeyFile(path: string): Promise<string> {
 
 /** @returns The key, or ssh2's error. */
 function parsePrivateKey(text: string, passphrase?: string): SshKey | Error {
-  const plain = /BEGIN (ENCRYPTED )?PRIVATE KEY/.test(text) ? fromPkcs8(text, passphrase) : text;
+  const isPem = /BEGIN ((RSA|EC|ENCRYPTED) )?PRIVATE KEY/.test(text);
+  const plain = isPem ? fromPem(text, passphrase) : text;
   if (plain instanceof Error) return plain;
   try {
     const key = parseKey(plain, passphrase);
@@ -204,8 +206,11 @@ function parsePrivateKey(text: string, passphrase?: string): SshKey | Error {
   }
 }
 
-/** ssh2 knows only the older PEM forms, so PKCS#8 is turned into one of them. */
-function fromPkcs8(text: string, passphrase: string | undefined): string | Error {
+/**
+ * Gives ssh2 the plain, older form of a key in PEM: it knows no PKCS#8, and leaves the padding of
+ * an encrypted key behind its end, where Deno refuses it.
+ */
+function fromPem(text: string, passphrase: string | undefined): string | Error {
   try {
     const key = createPrivateKey({
       key: text,
@@ -260,9 +265,15 @@ function openSshHeader(text: string): { cipher: string; publicKey: Buffer } | un
 }
 
 function signWith(name: string, key: SshKey, data: Buffer, hash: string | undefined): Buffer {
-  const signature = key.sign(data, hash) as Buffer | Error;
-  if (signature instanceof Error) throw unreadable(name, `cannot sign: ${signature.message}`);
-  return signature;
+  try {
+    const ecHash = ecHashOf(key.type);
+    if (ecHash !== undefined) return sign(ecHash, data, normalizeEcPem(key.getPrivatePEM()));
+    const signature = key.sign(data, hash) as Buffer | Error;
+    if (signature instanceof Error) throw signature;
+    return signature;
+  } catch (error) {
+    throw unreadable(name, `cannot sign: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 function unreadable(

@@ -3,18 +3,21 @@
  *
  * @module
  */
-import { type Destination, formatAddress } from "../dialer.ts";
+import { type Destination, formatAddress, isUnix } from "../dialer.ts";
 import {
+  codeOf,
   ConnectionError,
   type ErrorCode,
   messageOf,
   SessionError,
   systemCodeOf,
 } from "../errors.ts";
+import { dialAdvice, keySocketAdvice } from "./refusals.ts";
 
 /** Why a server refuses a channel (RFC 4254 section 5.1). */
 const PROHIBITED = 1;
 const CONNECT_FAILED = 2;
+const UNKNOWN_CHANNEL_TYPE = 3;
 const RESOURCE_SHORTAGE = 4;
 
 /** SSH_MSG_DISCONNECT reason codes that need words of ours (RFC 4253 section 11.1). */
@@ -25,31 +28,41 @@ const TOO_MANY_FAILURES = /too many authentication failures/i;
  *
  * @param error ssh2's error, with the server's reason code and description.
  * @param destination Where the channel was to lead.
+ * @param said The server's debug messages so far.
  * @returns The error for whoever dialled.
  */
 export function openFailure(
   error: Error & { reason?: unknown },
   destination: Destination,
+  said: readonly string[],
 ): ConnectionError {
   const where = formatAddress(destination);
   const description = messageOf(error).replace(/^\(SSH\) Channel open failure: ?/, "");
-  const said = description === "" ? "" : ` (${printable(description)})`;
+  const words = description === "" ? "" : ` (${printable(description)})`;
   switch (error.reason) {
     case PROHIBITED:
-      return new ConnectionError(`the server does not allow forwarding to ${where}${said}`, {
+      return new ConnectionError(`the server does not allow forwarding to ${where}${words}`, {
         code: "forwarding-prohibited",
-        hint: "ask its administrator about AllowTcpForwarding and PermitOpen",
+        hint: dialAdvice(said),
         cause: error,
       });
     case CONNECT_FAILED: {
-      const [code, words] = connectReason(description);
-      return new ConnectionError(`${where} ${words}, seen from the server${said}`, {
+      if (isUnix(destination)) return socketFailure(where, error, said);
+      const [code, what] = connectReason(description);
+      return new ConnectionError(`${where} ${what}, seen from the server${words}`, {
         code,
         cause: error,
       });
     }
+    case UNKNOWN_CHANNEL_TYPE:
+      return new ConnectionError(
+        `the server does not know how to forward to ${
+          isUnix(destination) ? "a Unix socket" : "a host"
+        }: ${where}${words}`,
+        { code: "not-supported", cause: error },
+      );
     case RESOURCE_SHORTAGE:
-      return new ConnectionError(`the server has no room for a connection to ${where}${said}`, {
+      return new ConnectionError(`the server has no room for a connection to ${where}${words}`, {
         code: "resource-shortage",
         cause: error,
       });
@@ -59,11 +72,36 @@ export function openFailure(
         cause: error,
       });
     default:
-      return new ConnectionError(`the server did not open a channel to ${where}${said}`, {
+      return new ConnectionError(`the server did not open a channel to ${where}${words}`, {
         code: "channel-failed",
         cause: error,
       });
   }
+}
+
+/** What to do about a server that cannot be reached. */
+const CONNECT_HINTS: { readonly [Code in ErrorCode]?: string } = {
+  "address-not-available": "check -b, or leave it out",
+  "name-not-found": "check the spelling, or give the server's address",
+  "connect-refused": "check the port (-p) and that an SSH server is running there",
+  timeout: "a firewall may be dropping the connection; check host and port",
+  unreachable: "check the network, a VPN, or -4 and -6",
+};
+
+/**
+ * Why the server could not be reached.
+ *
+ * @param error What connecting failed with.
+ * @returns The error for whoever wanted a session.
+ */
+export function connectFailure(error: unknown): SessionError {
+  const code = codeOf(error);
+  const hint = CONNECT_HINTS[code];
+  return new SessionError(messageOf(error), {
+    code,
+    ...(hint === undefined ? {} : { hint }),
+    cause: error instanceof Error ? error.cause : error,
+  });
 }
 
 /**
@@ -121,6 +159,25 @@ export function sessionFailure(
   });
 }
 
+/** For a Unix socket sshd gives the same answer whether it may not or cannot connect. */
+function socketFailure(where: string, error: Error, said: readonly string[]): ConnectionError {
+  const key = keySocketAdvice(said);
+  if (key !== undefined) {
+    return new ConnectionError(`the server does not allow forwarding to ${where}`, {
+      code: "forwarding-prohibited",
+      hint: key,
+      cause: error,
+    });
+  }
+  return new ConnectionError(`the server does not connect to ${where}`, {
+    code: "connect-failed",
+    hint: "check that the socket exists there and that the user may use it; or ask the server's " +
+      "administrator for yes or local in both AllowStreamLocalForwarding and AllowTcpForwarding, " +
+      "and for no PermitOpen: it leaves no Unix socket; DisableForwarding must be no",
+    cause: error,
+  });
+}
+
 function connectReason(description: string): [ErrorCode, string] {
   if (/refused/i.test(description)) return ["connect-refused", "refused the connection"];
   if (/not known|resolve|no address|name/i.test(description)) {
@@ -131,8 +188,13 @@ function connectReason(description: string): [ErrorCode, string] {
   return ["connect-failed", "could not be connected to"];
 }
 
-/** What a server sends may reach a terminal: control characters must not. */
-function printable(text: string): string {
+/**
+ * Makes what a server sends fit for a terminal: control characters must not reach it.
+ *
+ * @param text Anything that came from outside.
+ * @returns At most 500 characters, on one line.
+ */
+export function printable(text: string): string {
   // deno-lint-ignore no-control-regex -- they are what this is about
   return text.replace(/[\x00-\x1f\x7f-\x9f]+/g, " ").slice(0, 500).trim();
 }

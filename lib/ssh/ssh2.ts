@@ -8,7 +8,11 @@
  */
 import type { Buffer } from "node:buffer";
 import type { Duplex } from "node:stream";
+// Before ssh2: modules are evaluated in the order of their imports.
+import { restoreCrypto } from "./release_ciphers.ts";
 import ssh2, { type ClientChannel, type ParsedKey as SshKey } from "ssh2";
+
+restoreCrypto();
 
 export type { ClientChannel, SshKey };
 
@@ -30,7 +34,24 @@ export interface EngineProtocol {
 /** Handlers of incoming messages; replacing one is how messages that ssh2 hides are seen. */
 export interface EngineHandlers {
   DEBUG?: (protocol: EngineProtocol, display: boolean, message: string) => void;
+  CHANNEL_OPEN: (protocol: EngineProtocol, open: ChannelOpen) => void;
   USERAUTH_FAILURE: (protocol: EngineProtocol, methods: string[], partial: boolean) => void;
+}
+
+/** What a peer says of a channel that it opens (RFC 4254 section 5.1). */
+export interface ChannelOpen {
+  readonly type: string;
+  /** The channel's number at the peer's end. */
+  readonly sender: number;
+  /** The largest piece of data that the peer takes. */
+  readonly packetSize: number;
+  /** Of the forwarding types (section 7.2); other types have other data. */
+  readonly data: {
+    /** The address that was connected, as the server knows it. */
+    destIP: string;
+    /** The port that was connected. */
+    readonly destPort: number;
+  };
 }
 
 /** One end of a channel as ssh2 keeps it (RFC 4254 section 5). */
@@ -57,6 +78,8 @@ export interface EngineChannel {
   _read(size: number): void;
   /** Sends data as far as the window allows, the rest as it opens; calls back when all is sent. */
   _write(chunk: Buffer, encoding: BufferEncoding, callback: () => void): void;
+  /** The other stream of a session channel, likewise never started. */
+  readonly stderr: { push(chunk: Buffer | null): boolean; _read(size: number): void };
   /** Sends CHANNEL_EOF. */
   eof(): void;
   /** Sends CHANNEL_CLOSE. */

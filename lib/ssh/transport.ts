@@ -38,6 +38,8 @@ export class Transport {
       stream.once(event, () => {
         this.#lost = true;
         this.#release();
+        // Nothing more can come; a socket that half-closes would stay open for ever.
+        if (event === "end") stream.destroy();
       });
     }
   }

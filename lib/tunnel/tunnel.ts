@@ -11,12 +11,24 @@ import type { Destination, DialOptions } from "../dialer.ts";
 import type { SessionError } from "../errors.ts";
 import type { CloseOptions } from "../forward/connections.ts";
 import type { ListenOptions } from "../forward/listener.ts";
-import { LocalForward } from "../forward/local.ts";
-import { type LocalForwardSpec, parseLocalForward } from "../forward/spec.ts";
+import { forwardDynamic } from "../forward/dynamic.ts";
+import type { Forward } from "../forward/forward.ts";
+import { forwardLocal } from "../forward/local.ts";
+import { forwardRemote, type RemoteOptions } from "../forward/remote.ts";
+import {
+  type DynamicForwardSpec,
+  type ForwardSpec,
+  type LocalForwardSpec,
+  parseDynamicForward,
+  parseLocalForward,
+  parseRemoteForward,
+  type RemoteForwardSpec,
+} from "../forward/spec.ts";
 import { userName } from "../runtime.ts";
 import type { AlgorithmChoice } from "../ssh/algorithms.ts";
 import type { AuthMethod } from "../ssh/auth.ts";
 import { SshClient } from "../ssh/client.ts";
+import type { RemoteCommand } from "../ssh/command.ts";
 import {
   type HostKeyVerifier,
   knownHostsVerifier,
@@ -124,7 +136,7 @@ export async function connect(options: ConnectOptions): Promise<Tunnel> {
 export class Tunnel implements AsyncDisposable {
   readonly #client: SshClient;
   readonly #listenOptions: ListenOptions;
-  readonly #forwards = new Set<LocalForward>();
+  readonly #forwards = new Set<Forward>();
   /** Settles when the session is over: undefined after close(), otherwise the reason. */
   readonly closed: Promise<SessionError | undefined>;
 
@@ -134,7 +146,7 @@ export class Tunnel implements AsyncDisposable {
     this.#listenOptions = family === undefined ? {} : { family };
     this.closed = client.closed.then(async (reason) => {
       // Without a session a listener would accept only to refuse.
-      await this.#closeForwards({ force: true });
+      await this.#closeForwards({ force: true, reason });
       return reason;
     });
   }
@@ -148,6 +160,7 @@ export class Tunnel implements AsyncDisposable {
    * Listens on this machine and forwards each connection through the server: `-L` of ssh(1).
    *
    * @param spec The forward, or its text as `-L` takes it: `[bind:]port:host:hostport`.
+   * @param options What concerns the listener.
    * @returns The forward, listening.
    * @throws {ForwardError} When the address cannot be listened on.
    * @throws {SyntaxError} When the text is malformed.
@@ -158,17 +171,95 @@ export class Tunnel implements AsyncDisposable {
    *
    * await using tunnel = await connect({ host: "other.example.com" });
    * await using web = await tunnel.forwardLocal({
-   *   port: 0,
+   *   listen: { port: 0 },
    *   destination: { host: "web.example.com", port: 80 },
    * });
    * console.log(web.addresses, web.stats.open);
    * ```
    */
-  async forwardLocal(spec: LocalForwardSpec | string): Promise<LocalForward> {
+  forwardLocal(
+    spec: LocalForwardSpec | string,
+    options: ListenOptions = {},
+  ): Promise<Forward<LocalForwardSpec>> {
     const parsed = typeof spec === "string" ? parseLocalForward(spec) : spec;
-    const forward = await LocalForward.listen(parsed, this.#client, this.#listenOptions);
-    this.#forwards.add(forward);
-    return forward;
+    return this.#keep(forwardLocal(parsed, this.#client, { ...this.#listenOptions, ...options }));
+  }
+
+  /**
+   * Has the server listen, and forwards each connection to a destination that this machine
+   * reaches: `-R` of ssh(1). Without a destination, the server's listener is a SOCKS proxy.
+   *
+   * @param spec The forward, or its text as `-R` takes it.
+   * @param options Where SOCKS clients may connect to.
+   * @returns The forward, with the port that the server chose.
+   * @throws {ForwardError} When the server refuses; the hint says which setting can be behind it.
+   * @throws {SyntaxError} When the text is malformed.
+   *
+   * @example
+   * ```ts
+   * import { connect } from "@fairlead/fairlead";
+   *
+   * await using tunnel = await connect({ host: "other.example.com" });
+   * await using web = await tunnel.forwardRemote("0:localhost:3000");
+   * console.log("port", web.port, "of the server leads to port 3000 here");
+   * ```
+   */
+  forwardRemote(
+    spec: RemoteForwardSpec | string,
+    options: RemoteOptions = {},
+  ): Promise<Forward<RemoteForwardSpec>> {
+    const parsed = typeof spec === "string" ? parseRemoteForward(spec) : spec;
+    return this.#keep(forwardRemote(parsed, this.#client, options));
+  }
+
+  /**
+   * Listens for SOCKS clients on this machine, who say where the server connects to: `-D` of
+   * ssh(1).
+   *
+   * @param spec The forward, or its text as `-D` takes it: `[bind:]port`.
+   * @param options What concerns the listener.
+   * @returns The forward, listening.
+   * @throws {ForwardError} When the address cannot be listened on.
+   * @throws {SyntaxError} When the text is malformed.
+   *
+   * @example
+   * ```ts
+   * import { connect } from "@fairlead/fairlead";
+   *
+   * await using tunnel = await connect({ host: "other.example.com" });
+   * await using proxy = await tunnel.forwardDynamic("0");
+   * console.log(`curl --proxy socks5h://localhost:${proxy.port} http://intranet.example.com/`);
+   * ```
+   */
+  forwardDynamic(
+    spec: DynamicForwardSpec | string,
+    options: ListenOptions = {},
+  ): Promise<Forward<DynamicForwardSpec>> {
+    const parsed = typeof spec === "string" ? parseDynamicForward(spec) : spec;
+    return this.#keep(forwardDynamic(parsed, this.#client, { ...this.#listenOptions, ...options }));
+  }
+
+  /**
+   * Runs a command on the server, without a terminal: what `ssh host command` does.
+   *
+   * @param command The command line, for the user's shell there.
+   * @param options A signal that gives the start up.
+   * @returns The command: write its stdin, read its stdout and `stderr`, await its `exit`.
+   * @throws {ConnectionError} When the server does not start it.
+   *
+   * @example
+   * ```ts
+   * import { connect } from "@fairlead/fairlead";
+   *
+   * await using tunnel = await connect({ host: "shell.example.com" });
+   * const command = await tunnel.exec("uptime");
+   * command.end();
+   * for await (const chunk of command) console.log(String(chunk));
+   * console.log((await command.exit).status);
+   * ```
+   */
+  exec(command: string, options: { signal?: AbortSignal } = {}): Promise<RemoteCommand> {
+    return this.#client.exec(command, options);
   }
 
   /**
@@ -209,6 +300,12 @@ export class Tunnel implements AsyncDisposable {
   /** Closes it, waiting for its open connections. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  async #keep<Spec extends ForwardSpec>(made: Promise<Forward<Spec>>): Promise<Forward<Spec>> {
+    const forward = await made;
+    this.#forwards.add(forward as unknown as Forward);
+    return forward;
   }
 
   async #closeForwards(options: CloseOptions): Promise<void> {

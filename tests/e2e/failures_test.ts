@@ -417,7 +417,7 @@ test("a server that forbids forwarding is told, and nothing ends", skip, async (
   assert.ok(await isRefused(run.ports[0] ?? 0));
   await waitFor(() => run.lines().length === 1);
   assert.match(run.lines()[0] ?? "", /: the server does not allow forwarding to 127\.0\.0\.1:9/);
-  assert.match(run.lines()[0] ?? "", /; ask its administrator about AllowTcpForwarding/);
+  assert.match(run.lines()[0] ?? "", /; ask the server.s administrator for AllowTcpForwarding/);
   assert.ok(run.running());
 });
 

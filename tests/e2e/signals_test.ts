@@ -118,7 +118,7 @@ test("a connection that does not finish is reset after five seconds", skip, asyn
   await endsWith(run, STATUSES.SIGTERM);
   const [draining = "", reset = "", ...rest] = run.lines();
   assert.match(draining, DRAINING);
-  assert.match(reset, /^fairlead: -L \d+ #1 from \S+: reset, .*; 4 bytes sent, 4 received$/);
+  assert.match(reset, /^fairlead: -L \d+ #1 from \S+: reset: .*; 4 bytes sent, 4 received$/);
   assert.deepEqual(rest, []);
 });
 

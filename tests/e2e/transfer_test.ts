@@ -32,17 +32,7 @@ const servers = [
 for (const { name, start, skip, much } of servers) {
   let server: SshServer;
 
-  /** Runs fairlead in front of a peer for the length of one test. */
-  async function through(peer: Peer, use: (port: number, run: Fairlead) => Promise<void>) {
-    await using _peer = peer;
-    await using run = await startFairlead([
-      ...["-L", `0:${peer.host}:${peer.port}`],
-      ...serverOptions(server),
-    ]);
-    await use(run.ports[0] as number, run);
-    assert.deepEqual(run.lines(), [], "nothing is logged of connections that end well");
-    assert.deepEqual(await run.end("SIGTERM"), { status: 143, signal: null });
-  }
+  const through: Through = (peer, use) => behind(server, peer, use);
 
   before(async () => {
     if (skip.skip === undefined) server = await start();
@@ -87,6 +77,27 @@ for (const { name, start, skip, much } of servers) {
       assert.deepEqual(await peer.received(), expected(QUESTION, 1));
     });
   });
+}
+
+type Through = (
+  peer: Peer,
+  use: (port: number, run: Fairlead) => Promise<void>,
+) => Promise<void>;
+
+/** Runs fairlead in front of a peer for the length of one test. */
+async function behind(
+  server: SshServer,
+  peer: Peer,
+  use: (port: number, run: Fairlead) => Promise<void>,
+): Promise<void> {
+  await using _peer = peer;
+  await using run = await startFairlead([
+    ...["-L", `0:${peer.host}:${peer.port}`],
+    ...serverOptions(server),
+  ]);
+  await use(run.ports[0] as number, run);
+  assert.deepEqual(run.lines(), [], "nothing is logged of connections that end well");
+  assert.deepEqual(await run.end("SIGTERM"), { status: 143, signal: null });
 }
 
 function expected(bytes: number, seed: number): { bytes: number; sha256: string } {

@@ -1,0 +1,124 @@
+/**
+ * The forwards that a command line asks for.
+ *
+ * @module
+ */
+import { formatAddress, isUnix } from "../dialer.ts";
+import { ForwardError } from "../errors.ts";
+import type { Forward } from "../forward/forward.ts";
+import type { ListenOptions } from "../forward/listener.ts";
+import { formatForward, formatListen } from "../forward/spec.ts";
+import type { Tunnel } from "../tunnel/tunnel.ts";
+import type { Output } from "./output.ts";
+import type { ForwardRequest, Settings } from "./settings.ts";
+
+/** A forward that listens, and its kind. */
+interface Listening {
+  readonly kind: ForwardRequest["kind"];
+  readonly forward: Forward;
+}
+
+/**
+ * Sets all forwards up, in the order in which they were asked for. Without ExitOnForwardFailure one
+ * that fails leaves the others, as in ssh.
+ *
+ * @param tunnel The session.
+ * @param settings What the command line asked for.
+ * @param output Where to say what listens, and what does not.
+ * @returns The forwards that listen.
+ * @throws {ForwardError} When one fails that must not; or all do, and there is no command to run.
+ */
+export async function listen(
+  tunnel: Tunnel,
+  settings: Settings,
+  output: Output,
+): Promise<Forward[]> {
+  const forwards: Forward[] = [];
+  const failures: ForwardError[] = [];
+  for (const request of unique(settings.forwards)) {
+    try {
+      const forward = await start(tunnel, request, settings);
+      announce({ kind: request.kind, forward }, output);
+      forwards.push(forward);
+    } catch (error) {
+      if (!(error instanceof ForwardError) || settings.exitOnForwardFailure) throw error;
+      failures.push(error);
+    }
+  }
+  // With none left there is nothing to stay for, and the last word is the reason of the end.
+  const nothing = forwards.length === 0 && settings.command === undefined;
+  const last = nothing ? failures.pop() : undefined;
+  for (const failure of failures) output.error(failure);
+  if (last !== undefined) throw last;
+  return forwards;
+}
+
+/** Exact duplicates are taken once, as ssh does. */
+function unique(requests: readonly ForwardRequest[]): ForwardRequest[] {
+  const seen = new Map(
+    requests.map((request) => [`${request.kind} ${formatForward(request.spec)}`, request]),
+  );
+  return [...seen.values()];
+}
+
+async function start(
+  tunnel: Tunnel,
+  request: ForwardRequest,
+  settings: Settings,
+): Promise<Forward> {
+  switch (request.kind) {
+    case "local":
+      return await tunnel.forwardLocal(request.spec, listenOptions(settings)) as Forward;
+    case "dynamic":
+      return await tunnel.forwardDynamic(request.spec, listenOptions(settings)) as Forward;
+    case "remote": {
+      const { permitRemoteOpen } = settings;
+      const options = permitRemoteOpen === undefined ? {} : { permitRemoteOpen };
+      return await tunnel.forwardRemote(request.spec, options) as Forward;
+    }
+  }
+}
+
+function listenOptions(settings: Settings): ListenOptions {
+  const { gatewayPorts, streamLocalBindMask, streamLocalBindUnlink } = settings;
+  return {
+    ...(gatewayPorts === undefined ? {} : { gatewayPorts }),
+    ...(streamLocalBindMask === undefined ? {} : { streamLocalBindMask }),
+    ...(streamLocalBindUnlink === undefined ? {} : { streamLocalBindUnlink }),
+  };
+}
+
+function announce({ kind, forward }: Listening, output: Output): void {
+  const { addresses, port, spec } = forward;
+  const { name } = spec;
+  const destination = "destination" in spec ? spec.destination : undefined;
+  const where = addresses.map(formatAddress).join(" and ");
+  const to = destination === undefined
+    ? "for SOCKS clients"
+    : `forwarding to ${formatAddress(destination)}`;
+  const words = kind === "remote"
+    ? `-R ${name ?? formatListen(spec.listen)}: listening on the server at ${where}, ${to}`
+    : `${name === undefined ? "" : `${name}: `}listening on ${where}, ${to}`;
+  output.event(
+    {
+      event: "listening",
+      kind,
+      forward: formatForward(spec),
+      ...(name === undefined ? {} : { name }),
+      addresses,
+      port,
+      ...(destination === undefined ? {} : { destination }),
+    },
+    words,
+  );
+  // What a remote listener is open to is the server's decision (GatewayPorts there).
+  if (kind === "remote") return;
+  const open = addresses.find((address) => !isUnix(address) && !isLoopback(address.host));
+  if (open !== undefined) {
+    output.warn(`anyone who can reach ${formatAddress(open)} can use this forward`);
+  }
+}
+
+function isLoopback(host: string): boolean {
+  return host === "::1" || host.startsWith("127.");
+}

@@ -1,0 +1,60 @@
+/**
+ * A command on the server (RFC 4254 section 6.5): no terminal, no shell session.
+ *
+ * @module
+ */
+import type { Buffer } from "node:buffer";
+import type { EventEmitter } from "node:events";
+import { type Duplex, Readable } from "node:stream";
+import { SshChannel } from "./channel.ts";
+import type { EngineChannel } from "./ssh2.ts";
+import type { Transport } from "./transport.ts";
+
+/** How a remote command ended. */
+export interface CommandExit {
+  /** Its exit status; undefined where a signal ended it, or the server did not say. */
+  readonly status: number | undefined;
+  /** The signal that ended it, such as `SIGTERM`. */
+  readonly signal: string | undefined;
+}
+
+/** A command that runs on the server: write its stdin, read its stdout, `end()` sends EOF. */
+export interface RemoteCommand extends Duplex {
+  /** What the command writes to its standard error. */
+  readonly stderr: Readable;
+  /** Settles when the channel is closed; the server's last word on how the command ended. */
+  readonly exit: Promise<CommandExit>;
+}
+
+/** The session channel of a command. */
+export class CommandChannel extends SshChannel implements RemoteCommand {
+  /** What the command writes to its standard error. */
+  readonly stderr: Readable;
+  /** Settles when the channel is closed; the last word of the server on how the command ended. */
+  readonly exit: Promise<CommandExit>;
+
+  /**
+   * @param codec ssh2's channel, whose own streams nobody uses.
+   * @param events The same object, which tells how the command ended.
+   * @param transport The connection it belongs to.
+   */
+  constructor(codec: EngineChannel, events: EventEmitter, transport: Transport) {
+    super(codec, transport);
+    const { stderr } = codec;
+    this.stderr = new Readable({ read: (size) => stderr._read(size) });
+    stderr.push = (chunk: Buffer | null) => this.stderr.destroyed || this.stderr.push(chunk);
+    let ended: CommandExit = { status: undefined, signal: undefined };
+    events.once("exit", (status: number | null, signal?: string) => {
+      ended = { status: status ?? undefined, signal };
+    });
+    this.exit = new Promise((resolve) => {
+      const receive = codec.push;
+      codec.push = (chunk) => {
+        const more = receive(chunk);
+        // After EOF both ways our own stream is closed already. The status comes after that.
+        if (chunk === null && codec.incoming.state === "closed") resolve(ended);
+        return more;
+      };
+    });
+  }
+}

@@ -1,0 +1,146 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import constants from "ssh2/lib/protocol/constants.js";
+import { SessionError } from "../lib/errors.ts";
+import { type Algorithms, chooseAlgorithms, DEFAULT_ALGORITHMS } from "../lib/ssh/algorithms.ts";
+import { runtime } from "../lib/runtime.ts";
+
+const CHACHA = "chacha20-poly1305@openssh.com";
+const KINDS: (keyof Algorithms)[] = ["kex", "serverHostKey", "cipher", "hmac"];
+
+/** What ssh2 can do on this runtime. */
+const SUPPORTED: Record<keyof Algorithms, readonly string[]> = {
+  kex: constants.SUPPORTED_KEX,
+  serverHostKey: constants.SUPPORTED_SERVER_HOST_KEY,
+  cipher: constants.SUPPORTED_CIPHER,
+  hmac: constants.SUPPORTED_MAC,
+};
+
+/** The names that a user may choose among, from the hint of an unknown one. */
+function known(kind: keyof Algorithms): string[] {
+  try {
+    chooseAlgorithms({ [kind]: "no-such-algorithm" });
+  } catch (error) {
+    assert.ok(error instanceof SessionError);
+    return (error.hint ?? "").replace("choose among ", "").split(", ");
+  }
+  throw new Error("it was accepted");
+}
+
+test("nothing old is offered: no SHA-1, no CBC, no RC4, no small group, no MD5, no DSA", () => {
+  const all = KINDS.flatMap((kind) => DEFAULT_ALGORITHMS[kind]);
+  const old = /sha1|cbc|arcfour|group1-|group14-sha1|md5|ssh-rsa|ssh-dss|3des|umac-64|-96/;
+  assert.deepEqual(all.filter((name) => old.test(name)), []);
+  for (const kind of KINDS) assert.ok(DEFAULT_ALGORITHMS[kind].length > 3, kind);
+});
+
+test("every name that is known is one that ssh2 can do on this runtime", () => {
+  for (const kind of KINDS) {
+    const names = known(kind);
+    assert.ok(names.length > DEFAULT_ALGORITHMS[kind].length, "the old ones can be named");
+    const missing = names.filter((name) => !SUPPORTED[kind].includes(name));
+    // ssh2 looks for ciphers by OpenSSL's names; what a runtime lacks must not be offered.
+    assert.deepEqual(missing.filter((name) => DEFAULT_ALGORITHMS[kind].includes(name)), []);
+    if (kind !== "cipher") assert.deepEqual(missing, [], kind);
+  }
+});
+
+test("the best cipher of each runtime goes first, and no runtime is without AES", () => {
+  const { cipher } = DEFAULT_ALGORITHMS;
+  assert.equal(cipher[0], runtime.name === "deno" ? CHACHA : "aes128-gcm@openssh.com");
+  assert.equal(cipher.includes(CHACHA), runtime.name !== "bun");
+  assert.ok(cipher.includes("aes256-ctr") && cipher.includes("aes256-gcm@openssh.com"));
+});
+
+test("what is not chosen stays at its default", () => {
+  assert.deepEqual(chooseAlgorithms(), DEFAULT_ALGORITHMS);
+  const { cipher, ...rest } = chooseAlgorithms({ cipher: "aes256-ctr" });
+  assert.deepEqual(cipher, ["aes256-ctr"]);
+  const { cipher: _, ...defaults } = DEFAULT_ALGORITHMS;
+  assert.deepEqual(rest, defaults);
+});
+
+test("a list takes the place of the defaults, in its own order, and may name old ones", () => {
+  assert.deepEqual(chooseAlgorithms({ hmac: "hmac-sha1,hmac-sha2-256" }).hmac, [
+    "hmac-sha1",
+    "hmac-sha2-256",
+  ]);
+});
+
+test("+ appends, ^ puts first, and neither names anything twice", () => {
+  const { kex, hmac } = DEFAULT_ALGORITHMS;
+  const old = "diffie-hellman-group14-sha1";
+  assert.deepEqual(chooseAlgorithms({ kex: `+${old}` }).kex, [...kex, old]);
+  assert.deepEqual(chooseAlgorithms({ kex: `^${old}` }).kex, [old, ...kex]);
+  assert.deepEqual(chooseAlgorithms({ hmac: `+${hmac[0]}` }).hmac, hmac);
+  assert.deepEqual(chooseAlgorithms({ hmac: `^hmac-sha2-512,hmac-sha1` }).hmac, [
+    "hmac-sha2-512",
+    "hmac-sha1",
+    ...hmac.filter((name) => name !== "hmac-sha2-512"),
+  ]);
+});
+
+test("- takes away by name and by wildcard, and dots are only dots", () => {
+  const { hmac, kex, cipher } = DEFAULT_ALGORITHMS;
+  assert.deepEqual(
+    chooseAlgorithms({ hmac: "-*-etm@openssh.com" }).hmac,
+    hmac.filter((name) => !name.includes("etm")),
+  );
+  assert.deepEqual(
+    chooseAlgorithms({ kex: "-ecdh-sha2-nistp???,diffie-hellman-*" }).kex,
+    kex.filter((name) => name.startsWith("curve")),
+  );
+  assert.deepEqual(
+    chooseAlgorithms({ cipher: "-aes128-ctr" }).cipher,
+    cipher.filter((name) => name !== "aes128-ctr"),
+  );
+  // As in ssh, what is not there need not be known.
+  assert.deepEqual(chooseAlgorithms({ cipher: "-no-such,aes1" }).cipher, cipher);
+  assert.deepEqual(chooseAlgorithms({ hmac: "-hmac-sha2-256-etm@openssh?com" }).hmac.length, 3);
+  assert.deepEqual(chooseAlgorithms({ hmac: "-hmac.sha2.256" }).hmac, hmac);
+});
+
+test("a list that leaves nothing is refused", () => {
+  for (const kind of KINDS) {
+    assert.throws(() => chooseAlgorithms({ [kind]: "-*" }), {
+      name: "SessionError",
+      code: "algorithm-mismatch",
+      message: /^"-\*" leaves no .+ algorithm$/,
+    });
+  }
+});
+
+test("an unknown name is refused, with the names that there are", () => {
+  const words = { kex: "key exchange", serverHostKey: "host key", cipher: "cipher", hmac: "MAC" };
+  for (const kind of KINDS) {
+    for (const text of ["rot13", "+rot13", "^rot13", `${DEFAULT_ALGORITHMS[kind][0]},rot13`]) {
+      assert.throws(() => chooseAlgorithms({ [kind]: text }), {
+        name: "SessionError",
+        code: "algorithm-mismatch",
+        message: `unknown ${words[kind]} algorithm "rot13"`,
+        hint: `choose among ${known(kind).join(", ")}`,
+      });
+    }
+    for (const text of ["", "+", ","]) {
+      assert.throws(() => chooseAlgorithms({ [kind]: text }), { code: "algorithm-mismatch" });
+    }
+    const [first] = DEFAULT_ALGORITHMS[kind];
+    assert.ok(known(kind).includes(first ?? ""));
+  }
+  if (runtime.name === "bun") {
+    assert.throws(() => chooseAlgorithms({ cipher: CHACHA }), { message: /on this runtime$/ });
+  }
+});
+
+test("host key algorithms of known keys go first, unless the user chose a list", () => {
+  const { serverHostKey } = DEFAULT_ALGORITHMS;
+  const rsa = ["rsa-sha2-512", "rsa-sha2-256"];
+  assert.deepEqual(chooseAlgorithms({}, rsa).serverHostKey, [
+    ...rsa,
+    ...serverHostKey.filter((name) => !rsa.includes(name)),
+  ]);
+  // One that is off stays off, whatever the file holds.
+  assert.deepEqual(chooseAlgorithms({}, ["ssh-rsa", "ssh-dss"]).serverHostKey, serverHostKey);
+  const chosen = { serverHostKey: "ssh-ed25519,rsa-sha2-256" };
+  assert.deepEqual(chooseAlgorithms(chosen, rsa).serverHostKey, ["ssh-ed25519", "rsa-sha2-256"]);
+});
