@@ -71,10 +71,15 @@ export interface Dialer {
    *
    * @param address Where; an empty host means all its interfaces, port 0 a free one.
    * @param accept Called with each connection that comes in there.
+   * @param options A signal that gives the request up; a listener that comes later is ended.
    * @returns The listener.
    * @throws {ForwardError} When the far side refuses.
    */
-  listen(address: Address, accept: (incoming: Incoming) => void): Promise<RemoteListener>;
+  listen(
+    address: Address,
+    accept: (incoming: Incoming) => void,
+    options?: { signal?: AbortSignal },
+  ): Promise<RemoteListener>;
 }
 
 /**

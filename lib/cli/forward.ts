@@ -68,7 +68,7 @@ export async function forward(
   const tunnel = await open(settings, surroundings.prompter, output, stop);
   if (tunnel === undefined) return stop.status();
   try {
-    const forwards = await listen(tunnel, settings, output);
+    const forwards = await listen(tunnel, settings, output, stop.first);
     const task = await begin(tunnel, settings, stop);
     await surroundings.up();
     return await run({ tunnel, forwards, output, stop }, task);

@@ -120,7 +120,8 @@ const KEYWORDS: Readonly<Record<string, Rule>> = {
     if (value !== "SSH_AUTH_SOCK") settings.identityAgent ??= expandHome(value);
   },
   IdentityFile: (settings, value) => {
-    settings.identityFiles.push(expandHome(value));
+    settings.identityFiles ??= [];
+    if (value.toLowerCase() !== "none") settings.identityFiles.push(expandHome(value));
   },
   KbdInteractiveAuthentication: methodSwitch("keyboard-interactive"),
   KexAlgorithms: algorithmList("kex"),

@@ -25,6 +25,7 @@ interface Listening {
  * @param tunnel The session.
  * @param settings What the command line asked for.
  * @param output Where to say what listens, and what does not.
+ * @param signal Gives it all up.
  * @returns The forwards that listen.
  * @throws {ForwardError} When one fails that must not; or all do, and there is no command to run.
  */
@@ -32,16 +33,18 @@ export async function listen(
   tunnel: Tunnel,
   settings: Settings,
   output: Output,
+  signal: AbortSignal,
 ): Promise<Forward[]> {
   const forwards: Forward[] = [];
   const failures: ForwardError[] = [];
   for (const request of unique(settings.forwards)) {
     try {
-      const forward = await start(tunnel, request, settings);
+      const forward = await start(tunnel, request, settings, signal);
       announce({ kind: request.kind, forward }, output);
       forwards.push(forward);
     } catch (error) {
-      if (!(error instanceof ForwardError) || settings.exitOnForwardFailure) throw error;
+      const final = settings.exitOnForwardFailure || signal.aborted;
+      if (!(error instanceof ForwardError) || final) throw error;
       failures.push(error);
     }
   }
@@ -65,15 +68,22 @@ async function start(
   tunnel: Tunnel,
   request: ForwardRequest,
   settings: Settings,
+  signal: AbortSignal,
 ): Promise<Forward> {
   switch (request.kind) {
     case "local":
-      return await tunnel.forwardLocal(request.spec, listenOptions(settings)) as Forward;
+      return await tunnel.forwardLocal(request.spec, {
+        ...listenOptions(settings),
+        signal,
+      }) as Forward;
     case "dynamic":
-      return await tunnel.forwardDynamic(request.spec, listenOptions(settings)) as Forward;
+      return await tunnel.forwardDynamic(request.spec, {
+        ...listenOptions(settings),
+        signal,
+      }) as Forward;
     case "remote": {
       const { permitRemoteOpen } = settings;
-      const options = permitRemoteOpen === undefined ? {} : { permitRemoteOpen };
+      const options = { signal, ...(permitRemoteOpen === undefined ? {} : { permitRemoteOpen }) };
       return await tunnel.forwardRemote(request.spec, options) as Forward;
     }
   }

@@ -36,7 +36,7 @@ export async function open(
     strictHostKeyChecking: settings.strictHostKeyChecking,
     userKnownHosts: settings.userKnownHosts,
     globalKnownHosts: settings.globalKnownHosts,
-    identityFiles: settings.identityFiles.length === 0 ? undefined : settings.identityFiles,
+    identityFiles: settings.identityFiles,
     identitiesOnly: settings.identitiesOnly,
     agent: settings.identityAgent,
     authMethods: authMethods(settings),

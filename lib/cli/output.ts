@@ -95,7 +95,7 @@ export class Output {
    */
   event(event: { readonly event: string; readonly [key: string]: unknown }, words: string): void {
     const { json, verbosity, command, stdioForward } = this.#options;
-    const line = JSON.stringify({ v: JSON_VERSION, ...event });
+    const line = jsonLine(event);
     const carriesData = command !== undefined || stdioForward !== undefined;
     if (json && carriesData) this.#log(line);
     else if (json) this.screen.out(line);
@@ -140,11 +140,11 @@ export class Output {
     const lines: string[] = [];
     if (this.#options.json) {
       const fields = { event: "error", code, message, hint, status, stack };
-      lines.push(JSON.stringify({ v: JSON_VERSION, ...fields }));
+      lines.push(jsonLine(fields));
     } else {
       const words = hint === undefined ? message : `${message}; ${hint}`;
       lines.push(`${this.#colors.red("fairlead:")} ${printable(words)}`);
-      if (stack !== undefined) lines.push(stack);
+      if (stack !== undefined) lines.push(...stack.split("\n").map(printable));
     }
     for (const line of lines) {
       this.#log(line);
@@ -159,8 +159,7 @@ export class Output {
 
   #line(level: LogLevel, words: string): void {
     if (this.#options.json) {
-      const line = { v: JSON_VERSION, event: "log", level, message: words };
-      this.#log(JSON.stringify(line));
+      this.#log(jsonLine({ event: "log", level, message: words }));
     } else {
       const grave = level === "warning" || level === "error";
       this.#say(grave ? this.#colors.yellow("fairlead:") : "fairlead:", words);
@@ -197,6 +196,12 @@ function appendTo(path: string): (line: string) => void {
 function useColors(): boolean {
   const { NO_COLOR, TERM } = process.env;
   return process.stderr.isTTY === true && (NO_COLOR ?? "") === "" && TERM !== "dumb";
+}
+
+/** JSON leaves some control characters as they are; a terminal acts on them. */
+function jsonLine(fields: object): string {
+  const text = JSON.stringify({ v: JSON_VERSION, ...fields });
+  return text.replace(/[\x7f-\x9f]/g, (char) => `\\u00${char.charCodeAt(0).toString(16)}`);
 }
 
 /** What others named (a file, a key, a host) or said must not move the cursor. */

@@ -31,7 +31,8 @@ export interface Settings {
   strictHostKeyChecking?: StrictHostKeyChecking;
   userKnownHosts?: string[];
   globalKnownHosts?: string[];
-  identityFiles: string[];
+  /** Missing where the default identities are meant. */
+  identityFiles?: string[];
   identitiesOnly?: boolean;
   identityAgent?: string;
   authMethods?: AuthMethod[];
@@ -74,7 +75,6 @@ export interface Settings {
 /** Settings before anything was said. */
 export function emptySettings(): Settings {
   return {
-    identityFiles: [],
     disabledMethods: [],
     algorithms: {},
     forwards: [],

@@ -21,9 +21,9 @@ export interface ConnectionStats {
   readonly refused: number;
   /** Connections that were opened and then failed. */
   readonly failed: number;
-  /** Bytes from those who connected towards the destination. */
+  /** Bytes from those who connected towards the destination, of connections that have ended. */
   readonly sent: number;
-  /** Bytes from the destination. */
+  /** Bytes from the destination, of connections that have ended. */
   readonly received: number;
 }
 

@@ -53,7 +53,8 @@ export class Forward<Spec extends ForwardSpec = ForwardSpec> implements AsyncDis
    * @returns When nothing of it is left.
    */
   async close(options: CloseOptions = {}): Promise<void> {
-    await this.#listener.close();
+    // Side by side: a server that is slow to answer must not hold up the deadline.
+    await Promise.all([this.#listener.close(), this.#connections.close(options)]);
     await this.#connections.close(options);
   }
 

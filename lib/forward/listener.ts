@@ -12,6 +12,8 @@ import { listenUnix, type UnixListenOptions } from "./unix_listener.ts";
 
 /** What may be said about a listener. */
 export interface ListenOptions extends UnixListenOptions {
+  /** Gives the listener up while its address is looked up and bound. */
+  readonly signal?: AbortSignal;
   /** IPv4 or IPv6 only. */
   readonly family?: 4 | 6;
   /** Whether a forward without a bind address listens on all interfaces (`-g` of ssh(1)). */
@@ -51,12 +53,14 @@ export class Listener {
     accept: (socket: Socket) => void,
     options: ListenOptions = {},
   ): Promise<Listener> {
-    if ("path" in where) {
-      return new Listener([await listenUnix(where.path, accept, options)], [where]);
+    const servers = "path" in where
+      ? [await listenUnix(where.path, accept, options)]
+      : await listenTcp(where, accept, options);
+    if (options.signal?.aborted) {
+      await closeAll(servers);
+      throw new ForwardError("listening was cancelled", { code: "cancelled" });
     }
-    const { bind = options.gatewayPorts ? "*" : undefined, port } = where;
-    const servers = await listenTcp(bind, port, accept, options);
-    return new Listener(servers, servers.map(addressOf));
+    return new Listener(servers, "path" in where ? [where] : servers.map(addressOf));
   }
 
   /**
@@ -70,11 +74,11 @@ export class Listener {
 }
 
 async function listenTcp(
-  bind: string | undefined,
-  port: number,
+  where: { readonly bind?: string; readonly port: number },
   accept: (socket: Socket) => void,
   options: ListenOptions,
 ): Promise<readonly Server[]> {
+  const { bind = options.gatewayPorts ? "*" : undefined, port } = where;
   const hosts = await hostsOf(bind, port, options);
   for (let tries = 1;; tries++) {
     const servers: Server[] = [];

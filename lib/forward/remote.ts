@@ -22,6 +22,8 @@ import { formatListen, type ListenAddress, type RemoteForwardSpec } from "./spec
 
 /** What may be said about a remote forward. */
 export interface RemoteOptions {
+  /** Gives the forward up while the server is asked for it. */
+  readonly signal?: AbortSignal;
   /**
    * Where a SOCKS client on the server may connect to (PermitRemoteOpen of ssh_config(5)), as
    * `host:port` with `*` for any host or any port; everywhere by default.
@@ -57,7 +59,7 @@ export async function forwardRemote(
         throw error;
       }
     });
-  });
+  }, options.signal === undefined ? {} : { signal: options.signal });
   const forward = new Forward(spec, connections, {
     addresses: [nearAddress(listener.address)],
     close: () => listener.close(),

@@ -49,13 +49,15 @@ export class SshChannel extends Duplex {
     this.#transport = transport;
     this.#window = codec.incoming.window;
     codec.push = (chunk) => this.#receive(chunk);
+    // It may fail before whoever dialled has it in hand; they will find it destroyed.
+    this.on("error", () => {});
     this.once("end", () => {
       if (this.#received === "closed" && !this.writableFinished) this.destroy();
     });
   }
 
   override _read(size: number): void {
-    this.#codec._read(size);
+    if (!this.held()) this.#codec._read(size);
   }
 
   override _write(chunk: Buffer, encoding: BufferEncoding, callback: () => void): void {
@@ -90,11 +92,22 @@ export class SshChannel extends Duplex {
     callback(error);
   }
 
+  /** Whether something besides what is read here keeps the peer's window closed. */
+  protected held(): boolean {
+    return false;
+  }
+
   /** @returns false where the peer should wait before it sends more. */
   #receive(chunk: Buffer | null): boolean {
     if (this.destroyed) return false;
     if (chunk !== null) {
-      const more = this.push(chunk);
+      if (this.#codec.incoming.window < 0) {
+        // ssh2 takes whatever a peer sends, as much as it likes.
+        const message = "the peer sent more than its window";
+        this.destroy(new ConnectionError(message, { code: "protocol-error" }));
+        return false;
+      }
+      const more = this.push(chunk) && !this.held();
       if (more && chunk.length < BURST) this.#grant();
       return more;
     }

@@ -161,8 +161,12 @@ export class SshClient implements Dialer {
   }
 
   /** @inheritdoc */
-  listen(address: Address, accept: (incoming: Incoming) => void): Promise<RemoteListener> {
-    return this.#listeners.listen(address, accept);
+  listen(
+    address: Address,
+    accept: (incoming: Incoming) => void,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<RemoteListener> {
+    return this.#listeners.listen(address, accept, options.signal);
   }
 
   /**
@@ -183,7 +187,7 @@ export class SshClient implements Dialer {
       (channel) => new CommandChannel(engineChannel(channel), channel, this.#transport),
       (error) => {
         return new ConnectionError(`the server does not run a command: ${messageOf(error)}`, {
-          code: "channel-failed",
+          code: this.#transport.lost ? "connection-lost" : "channel-failed",
           cause: error,
         });
       },
@@ -269,7 +273,9 @@ function handshake(
     let asking = 0;
     let refused = false;
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let settled = false;
     const settle = (finish: () => void) => {
+      settled = true;
       clearTimeout(timer);
       options.signal?.removeEventListener("abort", cancel);
       engine.off("error", onError);
@@ -283,7 +289,8 @@ function handshake(
     };
     const restart = () => {
       clearTimeout(timer);
-      if (asking > 0) return;
+      // The data that settled it is still being handed to its other listeners.
+      if (asking > 0 || settled) return;
       timer = setTimeout(() => {
         fail(
           new SessionError(`${target} accepted the connection but did not answer in time`, {
@@ -353,7 +360,8 @@ function handshake(
         if (said.length < MAX_SAID) said.push(message.slice(0, MAX_SAID_LENGTH));
         log.debug("the server says: {message}", { message: printable(message) });
       };
-      transport.stream.on("data", restart);
+      // Not before: a peer of another kind could drip bytes for ever.
+      engine.once("handshake", () => transport.stream.on("data", restart));
       restart();
     }).catch(fail);
   });

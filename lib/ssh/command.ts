@@ -10,6 +10,9 @@ import { SshChannel } from "./channel.ts";
 import type { EngineChannel } from "./ssh2.ts";
 import type { Transport } from "./transport.ts";
 
+/** Bytes of stderr that may wait before the command is held back. */
+const MAX_STDERR = 64 * 1024;
+
 /** How a remote command ended. */
 export interface CommandExit {
   /** Its exit status; undefined where a signal ended it, or the server did not say. */
@@ -41,7 +44,13 @@ export class CommandChannel extends SshChannel implements RemoteCommand {
   constructor(codec: EngineChannel, events: EventEmitter, transport: Transport) {
     super(codec, transport);
     const { stderr } = codec;
-    this.stderr = new Readable({ read: (size) => stderr._read(size) });
+    this.stderr = new Readable({
+      read: (size) => {
+        stderr._read(size);
+        // Both streams share one window, and either may have kept it closed.
+        codec._read(size);
+      },
+    });
     stderr.push = (chunk: Buffer | null) => this.stderr.destroyed || this.stderr.push(chunk);
     let ended: CommandExit = { status: undefined, signal: undefined };
     events.once("exit", (status: number | null, signal?: string) => {
@@ -56,5 +65,9 @@ export class CommandChannel extends SshChannel implements RemoteCommand {
         return more;
       };
     });
+  }
+
+  protected override held(): boolean {
+    return this.stderr.readableLength >= MAX_STDERR;
   }
 }

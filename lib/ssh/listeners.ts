@@ -21,8 +21,10 @@ import type { Transport } from "./transport.ts";
 
 const log = logger("ssh");
 
-/** Milliseconds for the server to answer a request to listen, or to stop. */
+/** Milliseconds for the server to answer a request to listen. */
 const REQUEST_TIMEOUT = 30_000;
+/** Milliseconds for the server to answer a request to stop; nothing depends on the answer. */
+const CANCEL_TIMEOUT = 2_000;
 
 type Accept = (incoming: Incoming) => void;
 
@@ -60,31 +62,39 @@ export class Listeners {
    *
    * @param address Where; an empty host means all its interfaces, port 0 a free one.
    * @param accept Called with each connection.
+   * @param signal Gives the request up.
    * @returns The listener, with the port that the server chose.
    * @throws {ForwardError} When the server refuses, or does not answer.
    */
-  async listen(address: Address, accept: Accept): Promise<RemoteListener> {
+  async listen(address: Address, accept: Accept, signal?: AbortSignal): Promise<RemoteListener> {
     let bound = address;
     let answered: readonly string[] = [];
+    let givenUp = false;
+    // At once, not in a promise: the first connection may follow in the same packet.
+    const answer = (error: unknown, port?: number) => {
+      answered = this.#hear();
+      if (!isUnix(address)) bound = { host: address.host, port: port ?? address.port };
+      if (error) return;
+      // What nobody waits for any more must not stay open on the server.
+      if (givenUp) this.#cancel(bound);
+      else this.#listeners.set(keyOf(bound), accept);
+    };
     try {
-      await this.#request((callback) => {
+      await this.#request(REQUEST_TIMEOUT, signal, (callback) => {
         if (isUnix(address)) {
           this.#engine.openssh_forwardInStreamLocal(address.path, (error) => {
-            answered = this.#hear();
-            if (!error) this.#listeners.set(keyOf(address), accept);
+            answer(error);
             callback(error);
           });
           return;
         }
         this.#engine.forwardIn(address.host, address.port, (error, port) => {
-          // At once, not in a promise: the first connection may follow in the same packet.
-          answered = this.#hear();
-          bound = { host: address.host, port: port ?? address.port };
-          if (!error) this.#listeners.set(keyOf(bound), accept);
+          answer(error, port);
           callback(error);
         });
       });
     } catch (error) {
+      givenUp = true;
       throw listenFailure(error, address, answered, this.#said);
     }
     const warning = overrideWarning(address, answered);
@@ -100,9 +110,13 @@ export class Listeners {
   }
 
   async #close(address: Address): Promise<void> {
-    if (!this.#listeners.delete(keyOf(address)) || this.#transport.lost) return;
+    if (this.#listeners.delete(keyOf(address))) await this.#cancel(address);
+  }
+
+  async #cancel(address: Address): Promise<void> {
+    if (this.#transport.lost) return;
     try {
-      await this.#request((callback) => {
+      await this.#request(CANCEL_TIMEOUT, undefined, (callback) => {
         if (isUnix(address)) {
           this.#engine.openssh_unforwardInStreamLocal(address.path, callback);
         } else {
@@ -164,21 +178,29 @@ export class Listeners {
   }
 
   #request(
+    timeout: number,
+    signal: AbortSignal | undefined,
     send: (callback: (error?: Error | null) => void) => void,
   ): Promise<void> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        reject(new ForwardError("the server did not answer", { code: "timeout" }));
-      }, REQUEST_TIMEOUT);
-      const settle = (error?: Error | null) => {
+      const settle = (error?: unknown) => {
         clearTimeout(timer);
+        signal?.removeEventListener("abort", cancel);
         if (error) reject(error);
         else resolve();
       };
+      const cancel = () => {
+        settle(new ForwardError("the request to listen was cancelled", { code: "cancelled" }));
+      };
+      const timer = setTimeout(() => {
+        settle(new ForwardError("the server did not answer", { code: "timeout" }));
+      }, timeout);
+      if (signal?.aborted) return cancel();
+      signal?.addEventListener("abort", cancel, { once: true });
       try {
         send(settle);
       } catch (error) {
-        settle(error instanceof Error ? error : new Error(String(error)));
+        settle(error);
       }
     });
   }

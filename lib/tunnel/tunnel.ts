@@ -8,7 +8,7 @@ import { join } from "node:path";
 import process from "node:process";
 import type { Duplex } from "node:stream";
 import type { Destination, DialOptions } from "../dialer.ts";
-import type { SessionError } from "../errors.ts";
+import { ForwardError, type SessionError } from "../errors.ts";
 import type { CloseOptions } from "../forward/connections.ts";
 import type { ListenOptions } from "../forward/listener.ts";
 import { forwardDynamic } from "../forward/dynamic.ts";
@@ -137,6 +137,8 @@ export class Tunnel implements AsyncDisposable {
   readonly #client: SshClient;
   readonly #listenOptions: ListenOptions;
   readonly #forwards = new Set<Forward>();
+  /** Whether no forward may be added any more: nobody would close it. */
+  #over = false;
   /** Settles when the session is over: undefined after close(), otherwise the reason. */
   readonly closed: Promise<SessionError | undefined>;
 
@@ -145,6 +147,7 @@ export class Tunnel implements AsyncDisposable {
     this.#client = client;
     this.#listenOptions = family === undefined ? {} : { family };
     this.closed = client.closed.then(async (reason) => {
+      this.#over = true;
       // Without a session a listener would accept only to refuse.
       await this.#closeForwards({ force: true, reason });
       return reason;
@@ -293,6 +296,7 @@ export class Tunnel implements AsyncDisposable {
    * @returns When nothing of it is left.
    */
   async close(options: CloseOptions = {}): Promise<void> {
+    this.#over = true;
     await this.#closeForwards(options);
     await this.#client.close();
   }
@@ -304,6 +308,10 @@ export class Tunnel implements AsyncDisposable {
 
   async #keep<Spec extends ForwardSpec>(made: Promise<Forward<Spec>>): Promise<Forward<Spec>> {
     const forward = await made;
+    if (this.#over) {
+      await forward.close({ force: true });
+      throw new ForwardError("the SSH connection is closed", { code: "connection-lost" });
+    }
     this.#forwards.add(forward as unknown as Forward);
     return forward;
   }
