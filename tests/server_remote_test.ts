@@ -10,6 +10,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { SocksClient } from "socks";
 import { serve, type ServeOptions, type SshServer } from "../lib/server/server.ts";
 import { generateIdentity } from "../lib/ssh/keys.ts";
 import { type EngineClient, newClient } from "../lib/ssh/ssh2.ts";
@@ -94,6 +95,33 @@ test("ssh -D through the server serves curl by SOCKS 4a and 5", CURL, async () =
     assert.deepEqual(await fetch(web.port), { status: 0, ...patternReceived(BYTES) }, version);
     assert.deepEqual(web.uploads.splice(0), [patternReceived(BYTES)]);
     assert.equal((await fetch(refusing.port)).status, 97, version);
+  }
+  await waitFor(() => client.server.channelCount === 0);
+});
+
+test("ssh -D through the server half-closes, whichever end is first", SSH, async () => {
+  await using asked = await questionAnswer({ answerBytes: BYTES });
+  await using hasty = await serverEndsFirst({ answerBytes: BYTES });
+  await using client = await realClient();
+  const port = await freePort();
+  await using _ssh = await client.forward("-D", `127.0.0.1:${port}`);
+  for (const peer of [asked, hasty]) {
+    const { socket } = await SocksClient.createConnection({
+      proxy: { host: "127.0.0.1", port, type: 5 },
+      command: "connect",
+      destination: { host: peer.host, port: peer.port },
+    });
+    // The npm client has no option for it.
+    Object.assign(socket, { allowHalfOpen: true });
+    const chunks: Buffer[] = [];
+    socket.on("data", (chunk) => chunks.push(chunk));
+    const ended = once(socket, "end");
+    if (peer === hasty) await ended;
+    for (const chunk of pattern(BYTES)) socket.write(chunk);
+    socket.end();
+    await ended;
+    assert.deepEqual(digest(chunks), patternReceived(BYTES));
+    assert.deepEqual(await peer.received(), patternReceived(BYTES));
   }
   await waitFor(() => client.server.channelCount === 0);
 });

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
@@ -133,6 +134,19 @@ test("a reader that is slow slows the far end, and loses nothing", skip, async (
   assert.deepEqual(digest(io.received()), patternReceived(8 * BYTES, 6));
   assert.equal(await io.exited, 0);
 });
+
+const ipv6 = Object.values(networkInterfaces()).flat().some((own) => own?.address === "::1");
+
+test(
+  "-W reaches an IPv6 address",
+  ipv6 ? skip : { skip: "this machine has no IPv6" },
+  async () => {
+    await using peer = await echoServer({ host: "::1" });
+    const args = ["-W", `[::1]:${peer.port}`, ...serverOptions(sshd)];
+    const ran = await fairlead(args, { env: home.env, stdin: "over IPv6" });
+    assert.deepEqual([ran.status, ran.stdout, ran.stderr], [0, "over IPv6", ""]);
+  },
+);
 
 test("a destination that refuses gives 255 and the reason", skip, async () => {
   await using nobody = await refusingPort();
