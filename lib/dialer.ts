@@ -93,6 +93,16 @@ export function isUnix(address: Address): address is UnixAddress {
 }
 
 /**
+ * Tells whether a bind address means every interface, in any of the forms that servers echo.
+ *
+ * @param host The bind address.
+ * @returns Whether it is no particular one.
+ */
+export function isAnyInterface(host: string): boolean {
+  return ["", "*", "0.0.0.0", "::"].includes(host);
+}
+
+/**
  * The address as people write it: `host:port` with brackets around an IPv6 address, or a path.
  *
  * @param address A host and port, or a Unix socket.

@@ -9,6 +9,7 @@ import {
   type Address,
   formatAddress,
   type Incoming,
+  isAnyInterface,
   isUnix,
   type RemoteListener,
 } from "../dialer.ts";
@@ -170,7 +171,7 @@ export class Listeners {
         const same = [...this.#listeners.keys()].filter((key) => key.endsWith(`:${port}`));
         const wanted = same.includes(keyOf({ host, port }))
           ? undefined
-          : same.find((key) => isAny(hostOf(key))) ?? same[0];
+          : same.find((key) => isAnyInterface(hostOf(key))) ?? same[0];
         if (wanted !== undefined) info.data.destIP = hostOf(wanted);
       }
       open(protocol, info);
@@ -212,8 +213,4 @@ function keyOf(address: Address): string {
 
 function hostOf(key: string): string {
   return key.slice(0, key.lastIndexOf(":"));
-}
-
-function isAny(host: string): boolean {
-  return ["", "*", "0.0.0.0", "::"].includes(host);
 }
