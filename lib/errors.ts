@@ -101,6 +101,23 @@ export class ForwardError extends FairleadError {
   override name = "ForwardError";
 }
 
+/** What somebody wrote is wrong: the command line (`usage`), or a file (`config-invalid`). */
+export class UsageError extends FairleadError {
+  /** The class's name, as JavaScript prints it. */
+  override name = "UsageError";
+
+  /**
+   * Makes one, at the place where the mistake is understood.
+   *
+   * @param message What is wrong, and where.
+   * @param hint What to do.
+   * @param code Which of the two it is.
+   */
+  constructor(message: string, hint?: string, code: "usage" | "config-invalid" = "usage") {
+    super(message, { code, ...(hint === undefined ? {} : { hint }) });
+  }
+}
+
 /**
  * The stable name of anything that kept a connection from opening.
  *

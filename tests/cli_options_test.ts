@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type CommandLine, helpText, readCommandLine } from "../lib/cli/options.ts";
-import type { Settings } from "../lib/cli/settings.ts";
-import { UsageError } from "../lib/cli/usage.ts";
+import type { Settings } from "../lib/ssh_config/settings.ts";
+import { UsageError } from "../lib/errors.ts";
 import { fairlead } from "./support/fairlead.ts";
 import { emptyHome } from "./support/home.ts";
 

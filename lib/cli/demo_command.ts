@@ -6,7 +6,7 @@
 import process from "node:process";
 import { demo } from "./demo.ts";
 import { stopSignal } from "./signals.ts";
-import { UsageError } from "./usage.ts";
+import { UsageError } from "../errors.ts";
 
 const HELP = `usage: fairlead demo [--keep]
 

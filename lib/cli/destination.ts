@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { applyKeyword } from "./keywords.ts";
-import type { Settings } from "./settings.ts";
-import { UsageError } from "./usage.ts";
+import { applyKeyword } from "../ssh_config/keywords.ts";
+import type { Settings } from "../ssh_config/settings.ts";
+import { UsageError } from "../errors.ts";
 
 const HOST = /^(?:\[([^\]]+)\]|([^:[\]]*|[^[\]]*:[^[\]]*:[^[\]]*))$/;
 const HOST_AND_PORT = /^(?:\[([^\]]+)\]|([^/:[\]]*))(?::(\d+))?$/;

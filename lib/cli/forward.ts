@@ -6,7 +6,7 @@
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { codeOf, systemCodeOf } from "../errors.ts";
+import { codeOf, systemCodeOf, UsageError } from "../errors.ts";
 import type { Forward } from "../forward/forward.ts";
 import { forwardStdio } from "../forward/stdio.ts";
 import type { Prompter } from "../ssh/prompter.ts";
@@ -15,10 +15,9 @@ import { listen } from "./listen.ts";
 import { open } from "./open.ts";
 import type { Output } from "./output.ts";
 import { attend } from "./remote_command.ts";
-import type { Settings } from "./settings.ts";
+import type { Settings } from "../ssh_config/settings.ts";
 import type { StopSignal } from "./signals.ts";
 import { takeStdio } from "./stdio.ts";
-import { UsageError } from "./usage.ts";
 
 /** Milliseconds that open connections have after a signal. */
 const DRAIN_TIMEOUT = 5_000;

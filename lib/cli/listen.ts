@@ -10,7 +10,7 @@ import type { ListenOptions } from "../forward/listener.ts";
 import { formatForward, formatListen } from "../forward/spec.ts";
 import type { Tunnel } from "../tunnel/tunnel.ts";
 import type { Output } from "./output.ts";
-import type { ForwardRequest, Settings } from "./settings.ts";
+import type { ForwardRequest, Settings } from "../ssh_config/settings.ts";
 
 /** A forward that listens, and its kind. */
 interface Listening {

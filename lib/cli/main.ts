@@ -4,16 +4,15 @@
  * @module
  */
 import process from "node:process";
-import { FairleadError } from "../errors.ts";
+import { FairleadError, UsageError } from "../errors.ts";
 import { findForeground, type Foreground, goToBackground } from "./background.ts";
 import { runDemo } from "./demo_command.ts";
 import { checkTask, forward } from "./forward.ts";
 import { helpText, readCommandLine } from "./options.ts";
 import { Output, terminalScreen } from "./output.ts";
-import type { Settings } from "./settings.ts";
+import type { Settings } from "../ssh_config/settings.ts";
 import { stopSignal } from "./signals.ts";
 import { terminalPrompter } from "./terminal.ts";
-import { UsageError } from "./usage.ts";
 import { VERSION } from "./version.ts";
 
 /** SSH or forwarding failed; ssh uses the same. */

@@ -7,7 +7,7 @@ import type { AuthMethod } from "../ssh/auth.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import { connect, type Tunnel } from "../tunnel/tunnel.ts";
 import type { Output } from "./output.ts";
-import type { Settings } from "./settings.ts";
+import type { Settings } from "../ssh_config/settings.ts";
 import type { StopSignal } from "./signals.ts";
 
 /**

@@ -5,11 +5,14 @@
  */
 import { Command } from "@commander-js/extra-typings";
 import { parseDestination } from "../forward/spec.ts";
-import { messageOf } from "../errors.ts";
+import { messageOf, UsageError } from "../errors.ts";
 import { readDestination } from "./destination.ts";
-import { applyKeyword } from "./keywords.ts";
-import { emptySettings, type Settings } from "./settings.ts";
-import { nearest, SEE_HELP, UsageError } from "./usage.ts";
+import { applyKeyword } from "../ssh_config/keywords.ts";
+import { emptySettings, type Settings } from "../ssh_config/settings.ts";
+import { nearest } from "../nearest.ts";
+
+/** What to do where nothing better is known. */
+const SEE_HELP = "fairlead --help lists what there is";
 
 /** What a command line asked for. */
 export interface CommandLine {

@@ -7,8 +7,7 @@ import { openSync, writeSync } from "node:fs";
 import process from "node:process";
 import { configureSync, type LogLevel, type LogRecord } from "@logtape/logtape";
 import { createColors } from "picocolors";
-import { FairleadError, messageOf, systemCodeOf } from "../errors.ts";
-import { UsageError } from "./usage.ts";
+import { FairleadError, messageOf, systemCodeOf, UsageError } from "../errors.ts";
 
 /** How much is said, and in which form. */
 export interface OutputOptions {

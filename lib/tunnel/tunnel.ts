@@ -3,9 +3,6 @@
  *
  * @module
  */
-import { homedir } from "node:os";
-import { join } from "node:path";
-import process from "node:process";
 import type { Duplex } from "node:stream";
 import type { Destination, DialOptions } from "../dialer.ts";
 import { ForwardError, type SessionError } from "../errors.ts";
@@ -24,68 +21,11 @@ import {
   parseRemoteForward,
   type RemoteForwardSpec,
 } from "../forward/spec.ts";
-import { userName } from "../runtime.ts";
-import type { AlgorithmChoice } from "../ssh/algorithms.ts";
-import type { AuthMethod } from "../ssh/auth.ts";
-import { SshClient } from "../ssh/client.ts";
+import type { SshClient } from "../ssh/client.ts";
 import type { RemoteCommand } from "../ssh/command.ts";
-import {
-  type HostKeyVerifier,
-  knownHostsVerifier,
-  pinnedVerifier,
-  type StrictHostKeyChecking,
-} from "../ssh/host_keys.ts";
-import { gatherIdentities } from "../ssh/identities.ts";
-import type { Prompter } from "../ssh/prompter.ts";
+import { connectHost, type ConnectOptions } from "../ssh/host.ts";
 
-/** How to reach a server, how to know it, and how to be known by it. */
-export interface ConnectOptions {
-  /** The server's name or address. */
-  readonly host: string;
-  /** Its port; 22 by default. */
-  readonly port?: number;
-  /** The user's name there; this user's name by default. */
-  readonly username?: string;
-  /**
-   * How the server is known: its key or keys, each as `SHA256:…` or as a public key line. Without
-   * this the known_hosts files decide.
-   */
-  readonly hostKeys?: string | readonly string[];
-  /** known_hosts files; `~/.ssh/known_hosts` by default. Unknown keys are added to the first. */
-  readonly userKnownHosts?: readonly string[];
-  /** known_hosts files that are only read; `/etc/ssh/ssh_known_hosts` by default. */
-  readonly globalKnownHosts?: readonly string[];
-  /** What becomes of a key that no file holds (ssh_config(5)); `ask` by default. */
-  readonly strictHostKeyChecking?: StrictHostKeyChecking;
-  /** Private key files; ssh's default identities when missing. */
-  readonly identityFiles?: readonly string[];
-  /** Private keys as text, in OpenSSH's format or PEM; decrypted. */
-  readonly privateKeys?: readonly string[];
-  /** Whether only the keys named here are offered, whatever the agent holds besides. */
-  readonly identitiesOnly?: boolean;
-  /** The agent's socket; `SSH_AUTH_SOCK` by default, `"none"` for no agent. */
-  readonly agent?: string;
-  /** A password that needs no asking. */
-  readonly password?: string;
-  /** Asks a person for whatever else is needed; without one nobody is asked. */
-  readonly prompter?: Prompter;
-  /** Authentication methods in the order to try them. */
-  readonly authMethods?: readonly AuthMethod[];
-  /** How often a password is asked for; 3 by default. */
-  readonly passwordPrompts?: number;
-  /** Algorithm lists other than the defaults. */
-  readonly algorithms?: AlgorithmChoice;
-  /** IPv4 or IPv6 only, for the connection to the server and for listeners. */
-  readonly family?: 4 | 6;
-  /** The local address to connect from. */
-  readonly bindAddress?: string;
-  /** Milliseconds for each step until the session is open; 30,000 by default. */
-  readonly connectTimeout?: number;
-  /** Called with what the server says before authentication. */
-  readonly onBanner?: (text: string) => void;
-  /** Gives the connection up while it is being made. */
-  readonly signal?: AbortSignal;
-}
+export type { ConnectOptions };
 
 /**
  * Connects to an SSH server: the start of everything.
@@ -105,30 +45,7 @@ export interface ConnectOptions {
  * ```
  */
 export async function connect(options: ConnectOptions): Promise<Tunnel> {
-  const { port = 22, username = userName() } = options;
-  if (options.host === "") throw new TypeError("host must not be empty");
-  if (!Number.isInteger(port) || port < 1 || port > 65535) {
-    throw new RangeError(`port must be a number from 1 to 65535, not ${port}`);
-  }
-  const client = await SshClient.connect({
-    ...options,
-    port,
-    username,
-    hostKeys: verifierOf(options),
-    credentials: {
-      identities: await gatherIdentities({
-        files: options.identityFiles,
-        texts: options.privateKeys,
-        only: options.identitiesOnly,
-        agent: options.agent ?? process.env["SSH_AUTH_SOCK"],
-        prompter: options.prompter,
-      }),
-      password: options.password,
-      prompter: options.prompter,
-      methods: options.authMethods,
-      passwordPrompts: options.passwordPrompts,
-    },
-  });
+  const client = await connectHost(options);
   return new Tunnel(client, options.family);
 }
 
@@ -321,14 +238,4 @@ export class Tunnel implements AsyncDisposable {
     await Promise.all(forwards.map((forward) => forward.close(options)));
     for (const forward of forwards) this.#forwards.delete(forward);
   }
-}
-
-function verifierOf(options: ConnectOptions): HostKeyVerifier {
-  if (options.hostKeys !== undefined) return pinnedVerifier(options.hostKeys);
-  return knownHostsVerifier({
-    userFiles: options.userKnownHosts ?? [join(homedir(), ".ssh", "known_hosts")],
-    globalFiles: options.globalKnownHosts ?? ["/etc/ssh/ssh_known_hosts"],
-    strict: options.strictHostKeyChecking ?? "ask",
-    ...(options.prompter === undefined ? {} : { prompter: options.prompter }),
-  });
 }

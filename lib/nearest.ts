@@ -1,26 +1,9 @@
 /**
- * Mistakes on the command line.
+ * What somebody who misspelt a word probably meant.
  *
  * @module
  */
 import { closest, distance } from "fastest-levenshtein";
-import { FairleadError } from "../errors.ts";
-
-/** The command line is wrong; the program ends with status 2. */
-export class UsageError extends FairleadError {
-  override name = "UsageError";
-
-  /**
-   * @param message What is wrong, and where.
-   * @param hint What to do.
-   */
-  constructor(message: string, hint?: string) {
-    super(message, { code: "usage", ...(hint === undefined ? {} : { hint }) });
-  }
-}
-
-/** What to do where nothing better is known. */
-export const SEE_HELP = "fairlead --help lists what there is";
 
 /**
  * The word that was probably meant.

@@ -4,13 +4,13 @@
  * @module
  */
 import { isIP } from "node:net";
-import { messageOf } from "../errors.ts";
+import { messageOf, UsageError } from "../errors.ts";
 import { parseDynamicForward, parseLocalForward, parseRemoteForward } from "../forward/spec.ts";
 import { type AlgorithmChoice, chooseAlgorithms } from "../ssh/algorithms.ts";
 import type { AuthMethod } from "../ssh/auth.ts";
 import type { StrictHostKeyChecking } from "../ssh/host_keys.ts";
 import type { Settings } from "./settings.ts";
-import { nearest, UsageError } from "./usage.ts";
+import { nearest } from "../nearest.ts";
 import { expandHome, files, oneOf, permissions, wholeNumber, yesNo } from "./values.ts";
 import { splitWords } from "./words.ts";
 
