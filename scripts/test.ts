@@ -37,8 +37,9 @@ async function main(args: string[]): Promise<number> {
   const files = named.length > 0 ? named : testFiles({ long: rest.includes("--long") });
   if (files.length === 0) throw new Error("there are no test files");
 
-  // Only Deno fetches what is missing by itself, and only one of the three shall.
-  if (runtime !== "deno" && !existsSync(join(ROOT, "node_modules"))) {
+  // Deno would fetch what is missing by itself, but say so on the stderr of a program under test;
+  // Bun and Node read what Deno has fetched.
+  if (!existsSync(join(ROOT, "node_modules"))) {
     const status = await show([process.execPath, "install", "--frozen"]);
     if (status !== 0) throw new Error("deno install failed");
   }
