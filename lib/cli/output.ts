@@ -8,6 +8,7 @@ import process from "node:process";
 import { configureSync, type LogLevel, type LogRecord } from "@logtape/logtape";
 import { createColors } from "picocolors";
 import { FairleadError, messageOf, systemCodeOf, UsageError } from "../errors.ts";
+import type { Trace } from "./trace.ts";
 
 /** How much is said, and in which form. */
 export interface OutputOptions {
@@ -56,6 +57,7 @@ export class Output {
   readonly #colors: ReturnType<typeof createColors>;
   /** Where lines about this run appear when they are no answer to anybody. */
   readonly #log: (line: string) => void;
+  readonly #trace: Trace | undefined;
   /** Where everything else appears. */
   readonly screen: Screen;
 
@@ -64,22 +66,31 @@ export class Output {
    *
    * @param options How much, and in which form.
    * @param screen Where lines appear.
+   * @param trace Where everything is written besides, at -vvv.
    * @throws {UsageError} When the log file cannot be opened.
    */
-  constructor(options: OutputOptions, screen: Screen) {
+  constructor(options: OutputOptions, screen: Screen, trace?: Trace) {
     this.#options = options;
     this.screen = screen;
     const { logFile } = options;
     this.#log = logFile === undefined ? screen.err : appendTo(logFile);
     this.#colors = createColors(screen.color && logFile === undefined);
+    this.#trace = trace;
+    const shown = LEVELS.slice(0, options.verbosity + 2);
     configureSync({
       reset: true,
-      sinks: { output: (record) => this.#record(record) },
+      sinks: {
+        output: (record) => {
+          const words = wordsOf(record);
+          trace?.write(printable(`${record.level}: ${words}`));
+          if (shown.includes(record.level)) this.#line(record.level, words);
+        },
+      },
       loggers: [
         {
           category: "fairlead",
           sinks: ["output"],
-          lowestLevel: LEVELS[options.verbosity + 1] ?? "trace",
+          lowestLevel: (trace === undefined ? shown : LEVELS).at(-1) ?? "trace",
         },
         { category: ["logtape", "meta"], sinks: [], lowestLevel: "error" },
       ],
@@ -95,6 +106,7 @@ export class Output {
   event(event: { readonly event: string; readonly [key: string]: unknown }, words: string): void {
     const { json, verbosity, command, stdioForward } = this.#options;
     const line = jsonLine(event);
+    this.#trace?.write(line);
     const carriesData = command !== undefined || stdioForward !== undefined;
     if (json && carriesData) this.#log(line);
     else if (json) this.screen.out(line);
@@ -135,7 +147,9 @@ export class Output {
       ? error
       : { code: "internal", hint: undefined };
     const message = messageOf(error);
-    const stack = this.#options.verbosity >= 3 && error instanceof Error ? error.stack : undefined;
+    const whole = error instanceof Error ? error.stack : undefined;
+    this.#trace?.write(jsonLine({ event: "error", code, message, hint, status, stack: whole }));
+    const stack = this.#options.verbosity >= 3 ? whole : undefined;
     const lines: string[] = [];
     if (this.#options.json) {
       const fields = { event: "error", code, message, hint, status, stack };
@@ -151,11 +165,6 @@ export class Output {
     }
   }
 
-  #record(record: LogRecord): void {
-    const words = record.message.map((part) => typeof part === "string" ? part : String(part));
-    this.#line(record.level, words.join(""));
-  }
-
   #line(level: LogLevel, words: string): void {
     if (this.#options.json) {
       this.#log(jsonLine({ event: "log", level, message: words }));
@@ -168,6 +177,10 @@ export class Output {
   #say(prefix: string, words: string): void {
     this.#log(`${prefix} ${printable(words)}`);
   }
+}
+
+function wordsOf({ message }: LogRecord): string {
+  return message.map((part) => typeof part === "string" ? part : String(part)).join("");
 }
 
 function appendTo(path: string): (line: string) => void {

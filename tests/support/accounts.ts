@@ -7,6 +7,7 @@ import { spawnSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
+import { secret } from "./secrets.ts";
 import { currentUser, need, run, which } from "./tools.ts";
 
 /** The one account that the server sees: the user who runs the tests. */
@@ -66,7 +67,7 @@ const isRoot = () => process.getuid?.() === 0;
 async function crypt(password: string): Promise<string> {
   // From stdin: a password among the arguments is for all to see, and a habit to avoid.
   const { status, stdout, stderr } = await run("openssl", ["passwd", "-6", "-stdin"], {
-    stdin: `${password}\n`,
+    stdin: `${secret(password)}\n`,
   });
   if (status !== 0) throw new Error(`openssl passwd: ${stderr.trim()}`);
   return stdout.trim();

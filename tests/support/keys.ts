@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { secret, secretKey } from "./secrets.ts";
 import { need, run } from "./tools.ts";
 
 /** The kinds of key that OpenSSH makes today. */
@@ -43,6 +44,8 @@ export async function makeKey(folder: string, options: KeyOptions = {}): Promise
   if (type !== "ed25519") args.push("-b", String(bits));
   if (options.format === "PEM" || options.format === "PKCS8") args.push("-m", options.format);
   await keygen(args);
+  secret(passphrase);
+  secretKey(await readFile(path, "utf8"));
   const shown = await keygen(["-l", "-E", "sha256", "-f", `${path}.pub`]);
   return {
     type,

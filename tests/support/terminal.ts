@@ -1,9 +1,10 @@
 /** A real terminal: a tmux of the test's own, with a shell in it. */
 import { existsSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Home } from "./home.ts";
+import { said } from "./secrets.ts";
 import { need, run, start, type Stoppable, stoppable, waitFor } from "./tools.ts";
 
 /** A terminal and who sits at it. */
@@ -84,6 +85,7 @@ export async function openTerminal(home: Home): Promise<Terminal> {
       const status = Number(/^status: (\d+)$/m.exec(shown)?.[1]);
       // A shell needs a moment to take the terminal back.
       await sleep(20);
+      said(await readFile(script, "utf8").then((text) => text.split(/['\s]+/)), shown);
       return { status, screen: shown, echo: / echo\b/.test(shown) };
     },
   }, stop);

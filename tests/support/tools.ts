@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
+import { said } from "./secrets.ts";
 
 /** Something that a test must end, by `stop()` or by `await using`. */
 export interface Stoppable {
@@ -180,7 +181,10 @@ export function start(
     child.once("error", reject);
   });
   const closed = new Promise<Exit>((resolve, reject) => {
-    child.once("close", (status, signal) => resolve({ status, signal }));
+    child.once("close", (status, signal) => {
+      said([command, ...args], stdout() + stderr());
+      resolve({ status, signal });
+    });
     child.once("error", reject);
   });
   // Whoever does not wait for the end shall not die of it.
