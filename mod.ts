@@ -44,6 +44,12 @@ export type {
   TcpAddress,
   UnixAddress,
 } from "./lib/dialer.ts";
+export {
+  type ForwardRequest,
+  type SshConfig,
+  sshConfig,
+  type SshConfigOptions,
+} from "./lib/ssh_config/ssh_config.ts";
 export type { CommandExit, RemoteCommand } from "./lib/ssh/command.ts";
 export {
   ConnectionError,

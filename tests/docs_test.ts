@@ -1,6 +1,6 @@
 /** The examples in the documentation run, and the manifests agree with each other. */
 import assert from "node:assert/strict";
-import { globSync, readFileSync } from "node:fs";
+import { globSync, readFileSync, writeFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -81,7 +81,9 @@ test("deno.json and package.json name the same version and the same dependencies
 });
 
 test("the imports follow the arrows of the layout", () => {
-  const rank: Record<string, number> = { "": 0, ssh: 1, forward: 2, tunnel: 3, server: 3, cli: 4 };
+  const rank: Record<string, number> = {
+    ...{ "": 0, ssh: 1, forward: 2, tunnel: 3, server: 3, ssh_config: 4, cli: 5 },
+  };
   for (const file of globSync("lib/**/*.ts", { cwd: ROOT })) {
     const from = folderOf(file);
     const source = readFileSync(join(ROOT, file), "utf8");
@@ -112,6 +114,21 @@ function examples(): Example[] {
   });
 }
 
+/** A file that leads an alias to the test's server. */
+function configFile(): string {
+  const at = (name: string) => join(folder.path, name);
+  writeFileSync(at("key"), identity.privateKey, { mode: 0o600 });
+  const known = ssh.publicKeys.map((key) => `[${ssh.host}]:${ssh.port} ${key}\n`);
+  writeFileSync(at("known_hosts"), known.join(""));
+  const lines = [
+    ...["Host alias", `HostName ${ssh.host}`, `Port ${ssh.port}`, "User reader"],
+    ...[`IdentityFile ${at("key")}`, "IdentityAgent none"],
+    ...[`UserKnownHostsFile ${at("known_hosts")}`, `LocalForward 0 ${mail.host}:${mail.port}`],
+  ];
+  writeFileSync(at("config"), lines.join("\n"));
+  return at("config");
+}
+
 /** Puts the test's servers in the place of the documentation's hosts. */
 function withRealHosts(code: string): string {
   const options = {
@@ -132,6 +149,7 @@ function withRealHosts(code: string): string {
     agent: "none",
   };
   return code
+    .replaceAll(`sshConfig("alias.example.com")`, `sshConfig("alias", { file: "${configFile()}" })`)
     .replaceAll(`{ host: "shell.example.com" }`, JSON.stringify(shellOptions))
     .replaceAll(`"@fairlead/fairlead"`, JSON.stringify(pathToFileURL(join(ROOT, "mod.ts")).href))
     .replaceAll(`{ host: "other.example.com" }`, JSON.stringify(options))

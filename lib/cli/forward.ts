@@ -3,9 +3,6 @@
  *
  * @module
  */
-import { existsSync } from "node:fs";
-import { homedir } from "node:os";
-import { join } from "node:path";
 import { codeOf, systemCodeOf, UsageError } from "../errors.ts";
 import type { Forward } from "../forward/forward.ts";
 import { forwardStdio } from "../forward/stdio.ts";
@@ -15,6 +12,7 @@ import { listen } from "./listen.ts";
 import { open } from "./open.ts";
 import type { Output } from "./output.ts";
 import { attend } from "./remote_command.ts";
+import type { HostConfig } from "../ssh_config/host_config.ts";
 import type { Settings } from "../ssh_config/settings.ts";
 import type { StopSignal } from "./signals.ts";
 import { takeStdio } from "./stdio.ts";
@@ -50,7 +48,7 @@ interface Run {
 /**
  * Forwards until the session ends, the command or the connection of -W does, or a signal comes.
  *
- * @param settings What the command line asked for.
+ * @param host Where to, and what is asked for.
  * @param output Where to say things.
  * @param stop The signals.
  * @param surroundings Whom to ask, and whom to tell.
@@ -58,13 +56,13 @@ interface Run {
  * @throws {FairleadError} When the session or the forwards cannot be had, or the session is lost.
  */
 export async function forward(
-  settings: Settings,
+  host: HostConfig,
   output: Output,
   stop: StopSignal,
   surroundings: Surroundings,
 ): Promise<number> {
-  warnOfConfig(settings, output);
-  const tunnel = await open(settings, surroundings.prompter, output, stop);
+  const { settings } = host;
+  const tunnel = await open(host, surroundings.prompter, output, stop);
   if (tunnel === undefined) return stop.status();
   try {
     const forwards = await listen(tunnel, settings, output, stop.first);
@@ -88,12 +86,13 @@ export async function forward(
  * @throws {UsageError} When there is nothing to do.
  */
 export function checkTask(settings: Settings, output: Output): void {
-  if (settings.noCommand && settings.command !== undefined) {
+  const noCommand = settings.sessionType === "none";
+  if (noCommand && settings.command !== undefined) {
     const option = settings.stdioForward === undefined ? "-N" : "-W";
     output.warn(`the command is not run, because of ${option}`);
     delete settings.command;
   }
-  if (settings.noCommand || settings.command !== undefined || settings.forwards.length > 0) return;
+  if (noCommand || settings.command !== undefined || settings.forwards.length > 0) return;
   throw new UsageError(
     "nothing to forward, and no command to run; fairlead opens no shell",
     "give at least one of -L, -R, -D and -W, as in -L [bind:]port:host:hostport",
@@ -192,10 +191,4 @@ function count(forwards: readonly Forward[]): number {
 
 function named(connections: number): string {
   return connections === 1 ? "1 open connection" : `${connections} open connections`;
-}
-
-function warnOfConfig(settings: Settings, output: Output): void {
-  if (settings.noConfig) return;
-  if (!existsSync(join(homedir(), ".ssh", "config"))) return;
-  output.warn("~/.ssh/config is not read by this version; -F none silences this warning");
 }

@@ -8,12 +8,15 @@ import { FairleadError, UsageError } from "../errors.ts";
 import { findForeground, type Foreground, goToBackground } from "./background.ts";
 import { runDemo } from "./demo_command.ts";
 import { checkTask, forward } from "./forward.ts";
-import { helpText, readCommandLine } from "./options.ts";
-import { Output, terminalScreen } from "./output.ts";
-import type { Settings } from "../ssh_config/settings.ts";
-import { stopSignal } from "./signals.ts";
+import { conclude, helpText, readCommandLine } from "./options.ts";
+import { Output, type Screen, terminalScreen } from "./output.ts";
+import { answerQuery } from "./query.ts";
+import { dumpConfig } from "../ssh_config/dump.ts";
+import { type HostConfig, readHost } from "../ssh_config/host_config.ts";
+import { type Settings, verbosityOf } from "../ssh_config/settings.ts";
+import { type StopSignal, stopSignal } from "./signals.ts";
 import { terminalPrompter } from "./terminal.ts";
-import { openTrace } from "./trace.ts";
+import { openTrace, type Trace } from "./trace.ts";
 import { VERSION } from "./version.ts";
 
 /** SSH or forwarding failed; ssh uses the same. */
@@ -38,12 +41,19 @@ export async function main(args: readonly string[]): Promise<number> {
   let status: number;
   try {
     if (args[0] === "demo") return await runDemo(args.slice(1));
-    const { settings, show } = readCommandLine(args);
+    const { settings, show, query } = readCommandLine(args);
     if (show === "help") return say(helpText());
     if (show === "version") return say(`fairlead ${VERSION}\n`);
-    output = new Output(settings, screen, trace);
+    if (show === "query") return say(answerQuery(query));
+    output = outputFor(settings, screen, trace);
     if (trace?.failure !== undefined) output.warn(trace.failure);
-    status = await connectAndForward(args, settings, output, foreground);
+    const stop = stopSignal();
+    const host = await readConfig(settings, stop);
+    if (host === undefined) return stop.status();
+    if (show === "config") return say(dumpConfig(host));
+    // A file can say how much is to be said, and what stdout is for.
+    output = outputFor(settings, screen, trace);
+    status = await connectAndForward(args, host, output, stop, foreground);
   } catch (error) {
     status = error instanceof UsageError ? USAGE : FAILED;
     output.error(error, status);
@@ -55,19 +65,36 @@ export async function main(args: readonly string[]): Promise<number> {
   return status;
 }
 
+function outputFor(settings: Settings, screen: Screen, trace: Trace | undefined): Output {
+  return new Output({ ...settings, verbosity: verbosityOf(settings) }, screen, trace);
+}
+
+/** @returns The host; undefined where a signal came first. */
+async function readConfig(settings: Settings, stop: StopSignal): Promise<HostConfig | undefined> {
+  try {
+    const host = await readHost(settings, { signal: stop.first });
+    conclude(settings);
+    return host;
+  } catch (error) {
+    if (stop.first.aborted) return undefined;
+    throw error;
+  }
+}
+
 async function connectAndForward(
   args: readonly string[],
-  settings: Settings,
+  host: HostConfig,
   output: Output,
+  stop: StopSignal,
   foreground: Foreground | undefined,
 ): Promise<number> {
-  const stop = stopSignal();
-  const prompter = settings.batchMode ? undefined : foreground?.prompter ?? terminalPrompter();
+  const { settings } = host;
+  const prompter = foreground?.prompter ?? terminalPrompter();
   if (foreground === undefined) checkTask(settings, output);
-  if (settings.background && foreground === undefined) {
+  if (settings.forkAfterAuthentication && foreground === undefined) {
     return await goToBackground(args, prompter, output.screen, stop);
   }
-  return await forward(settings, output, stop, {
+  return await forward(host, output, stop, {
     prompter,
     up: async () => {
       if (foreground === undefined) return;

@@ -3,17 +3,17 @@
  *
  * @module
  */
-import type { AuthMethod } from "../ssh/auth.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import { connect, type Tunnel } from "../tunnel/tunnel.ts";
 import type { Output } from "./output.ts";
-import type { Settings } from "../ssh_config/settings.ts";
+import type { HostConfig } from "../ssh_config/host_config.ts";
+import { connectOptions } from "../ssh_config/jump.ts";
 import type { StopSignal } from "./signals.ts";
 
 /**
- * Connects as the settings say.
+ * Connects as it is configured.
  *
- * @param settings What the command line asked for.
+ * @param host Where to, and what is configured for it.
  * @param prompter Whom to ask, where somebody may be asked.
  * @param output Where the server's banner goes.
  * @param stop The signals.
@@ -21,35 +21,17 @@ import type { StopSignal } from "./signals.ts";
  * @throws {SessionError} When the session cannot be had.
  */
 export async function open(
-  settings: Settings,
+  host: HostConfig,
   prompter: Prompter | undefined,
   output: Output,
   stop: StopSignal,
 ): Promise<Tunnel | undefined> {
-  const { host, hostName, port, user, family, bindAddress, connectTimeout } = settings;
-  const given = {
-    port,
-    username: user,
-    family,
-    bindAddress,
-    connectTimeout,
-    strictHostKeyChecking: settings.strictHostKeyChecking,
-    userKnownHosts: settings.userKnownHosts,
-    globalKnownHosts: settings.globalKnownHosts,
-    identityFiles: settings.identityFiles,
-    identitiesOnly: settings.identitiesOnly,
-    agent: settings.identityAgent,
-    authMethods: authMethods(settings),
-    passwordPrompts: settings.passwordPrompts,
-    prompter,
-  };
-  const opening = connect({
-    host: (hostName ?? host) as string,
-    ...defined(given),
-    algorithms: settings.algorithms,
-    onBanner: (text) => output.banner(text),
+  const company = {
+    ...(prompter === undefined ? {} : { prompter }),
+    onBanner: (text: string) => output.banner(text),
     signal: stop.first,
-  });
+  };
+  const opening = connectOptions(host, company).then(connect);
   // Not every step of it can be given up: the resolver and an agent answer when they like.
   const stopped = new Promise<undefined>((resolve) => {
     stop.first.addEventListener("abort", () => resolve(undefined));
@@ -60,19 +42,4 @@ export async function open(
     if (stop.first.aborted) return undefined;
     throw error;
   }
-}
-
-function authMethods(settings: Settings): AuthMethod[] | undefined {
-  const { authMethods, disabledMethods } = settings;
-  if (authMethods === undefined && disabledMethods.length === 0) return undefined;
-  const all: AuthMethod[] = authMethods ?? ["publickey", "keyboard-interactive", "password"];
-  return all.filter((method) => !disabledMethods.includes(method));
-}
-
-/** Leaves out what was not said, so that the library's defaults hold. */
-function defined<T extends object>(
-  values: T,
-): { [Key in keyof T]?: Exclude<T[Key], undefined> } {
-  const entries = Object.entries(values).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(entries) as { [Key in keyof T]?: Exclude<T[Key], undefined> };
 }

@@ -8,7 +8,12 @@ import { parseDestination } from "../forward/spec.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { readDestination } from "./destination.ts";
 import { applyKeyword } from "../ssh_config/keywords.ts";
-import { emptySettings, type Settings } from "../ssh_config/settings.ts";
+import { parseJump } from "../ssh_config/jump_spec.ts";
+import { type Letter, LETTERS } from "../ssh_config/letters.ts";
+import { splitKeyword } from "../ssh_config/lines.ts";
+import { isSafeHostName, isSafeUserName } from "../ssh_config/names.ts";
+import { emptySettings, type Settings, verbosityOf } from "../ssh_config/settings.ts";
+import { isNone } from "../ssh_config/values.ts";
 import { nearest } from "../nearest.ts";
 
 /** What to do where nothing better is known. */
@@ -18,7 +23,9 @@ const SEE_HELP = "fairlead --help lists what there is";
 export interface CommandLine {
   readonly settings: Settings;
   /** Whether to do something else than forward. */
-  readonly show: "help" | "version" | undefined;
+  readonly show: "help" | "version" | "config" | "query" | undefined;
+  /** What -Q asks for. */
+  readonly query: string;
 }
 
 /**
@@ -30,10 +37,10 @@ export interface CommandLine {
  */
 export function readCommandLine(args: readonly string[]): CommandLine {
   const settings = emptySettings();
-  const state = { settings, show: undefined as CommandLine["show"] };
+  const state = { settings, show: undefined as CommandLine["show"], query: "" };
   const [destination, ...rest] = readOptions(state, args);
   if (destination === undefined) {
-    if (state.show === undefined) {
+    if (state.show === undefined || state.show === "config") {
       throw new UsageError("the destination is missing: [user@]host", SEE_HELP);
     }
     return state;
@@ -43,25 +50,36 @@ export function readCommandLine(args: readonly string[]): CommandLine {
   const ended = args[args.length - rest.length - 2] === "--";
   const command = (ended ? rest : readOptions(state, rest)).join(" ");
   if (command !== "") settings.command = command;
-  if (state.show === undefined) conclude(settings);
   return state;
 }
 
-/** What one option says of another (ssh(1), -W and RemoteCommand). */
-function conclude(settings: Settings): void {
+/**
+ * What one option says of another (ssh(1), -W, -f and RemoteCommand), once the files are read.
+ *
+ * @param settings What was said; changed in place.
+ * @throws {UsageError} When two things contradict each other.
+ */
+export function conclude(settings: Settings): void {
   if (settings.stdioForward !== undefined) {
-    settings.noCommand = true;
+    settings.sessionType = "none";
     settings.clearAllForwardings ??= true;
     settings.exitOnForwardFailure ??= true;
-    if (settings.background) throw new UsageError("-W and -f contradict each other");
+    if (settings.forkAfterAuthentication) {
+      throw new UsageError("-W and -f contradict each other");
+    }
   }
-  if (settings.background) settings.stdinNull = true;
+  if (settings.forkAfterAuthentication) settings.stdinNull = true;
   if (settings.clearAllForwardings) settings.forwards = [];
-  if (settings.remoteCommand === undefined) return;
+  const { remoteCommand = "none" } = settings;
+  if (isNone(remoteCommand)) return;
   if (settings.command !== undefined) {
-    throw new UsageError("a command and -o RemoteCommand contradict each other");
+    const origin = settings.origins.get("RemoteCommand") ?? "RemoteCommand";
+    throw new UsageError(
+      `a command and RemoteCommand contradict each other: ${origin}`,
+      "-o RemoteCommand=none runs the command",
+    );
   }
-  settings.command = settings.remoteCommand;
+  if (settings.sessionType !== "none") settings.command = remoteCommand;
 }
 
 /**
@@ -106,6 +124,7 @@ with a command, its own.
 interface State {
   readonly settings: Settings;
   show: CommandLine["show"];
+  query: string;
 }
 
 interface Rule {
@@ -116,126 +135,101 @@ interface Rule {
   readonly apply: (state: State, value: string) => void;
 }
 
-const RULES: readonly Rule[] = [
-  keyword("-L <forward>", "LocalForward", "[bind:]port:host:hostport; port 0 takes a free one"),
-  keyword("-R <forward>", "RemoteForward", "the same on the server; or [bind:]port for SOCKS"),
-  keyword("-D <forward>", "DynamicForward", "[bind:]port here, for SOCKS clients"),
-  {
-    flags: "-W <address>",
-    help: "connect stdin and stdout to host:port",
-    apply: ({ settings }, value) => {
-      if (settings.stdioForward !== undefined) {
-        throw new UsageError(`-W ${value}: there is one stdin, so one -W`);
-      }
-      settings.stdioForward = readWord("-W", value, parseDestination);
-    },
+/** The letters that say what no keyword does. */
+const ACTIONS: Readonly<Record<string, Rule["apply"]>> = {
+  "-W": ({ settings }, value) => {
+    if (settings.stdioForward !== undefined) {
+      throw new UsageError(`-W ${value}: there is one stdin, so one -W`);
+    }
+    settings.stdioForward = readWord("-W", value, parseDestination);
   },
-  flag("-g", "listen on all interfaces where no bind address is given", ({ settings }) => {
-    settings.gatewayPorts = true;
-  }),
-  keyword("-p <port>", "Port", "the server's port (22)"),
-  keyword("-l <user>", "User", "the user's name on the server"),
-  keyword("-i <file>", "IdentityFile", "a private key; may be given several times"),
-  {
-    flags: "-o <option>",
-    help: "an option as ssh_config has it, such as -o Port=2222",
-    apply: ({ settings }, value) => {
-      const [, name, rest] = /^\s*([A-Za-z0-9]+)(?:\s*=\s*|\s+)(.+?)\s*$/.exec(value) ?? [];
-      if (name === undefined || rest === undefined) {
-        throw new UsageError(`-o ${value}: expected Keyword=value`);
-      }
-      applyKeyword(settings, name, rest, `-o ${name}`);
-    },
+  "-J": ({ settings }, value) => {
+    if (settings.proxyJump !== undefined) {
+      throw new UsageError(`-J ${value}: give it once, with commas between the hosts`);
+    }
+    if (settings.proxyCommand !== undefined) {
+      throw new UsageError(`-J ${value}: -J and ProxyCommand contradict each other`);
+    }
+    applyKeyword(settings, "ProxyJump", [value], "-J");
+    checkJump(value);
   },
-  {
-    flags: "-F <file>",
-    help: "only -F none: this version does not read ssh_config",
-    apply: ({ settings }, value) => {
-      if (value !== "none") {
-        throw new UsageError(`-F ${value}: this version does not read ssh_config`, "give -F none");
-      }
-      settings.noConfig = true;
-    },
+  "-o": ({ settings }, value) => {
+    const { keyword, rest } = splitKeyword(value.trim());
+    if (keyword === "" || rest === "") {
+      throw new UsageError(`-o ${value}: expected Keyword=value`);
+    }
+    if (["host", "match", "include"].includes(keyword.toLowerCase())) {
+      throw new UsageError(`-o ${keyword}: it has a meaning in a file alone`);
+    }
+    applyKeyword(settings, keyword, rest, `-o ${keyword}`);
   },
-  flag("-N", "no command on the server; forward only", ({ settings }) => {
-    settings.noCommand = true;
-  }),
-  flag("-f", "to the background, once every forward is up", ({ settings }) => {
-    settings.background = true;
-  }),
-  flag("-n", "do not read stdin", ({ settings }) => {
-    settings.stdinNull = true;
-  }),
-  {
-    flags: "-E <file>",
-    help: "append what is logged to a file, not to stderr",
-    apply: ({ settings }, value) => {
-      settings.logFile = readWord("-E", value, (path) => path);
-    },
+  "-F": ({ settings }, value) => {
+    settings.configFile = readWord("-F", value, (path) => path);
   },
-  flag(
-    "-4",
-    "IPv4 only",
-    ({ settings }) => applyKeyword(settings, "AddressFamily", ["inet"], "-4"),
-  ),
-  flag(
-    "-6",
-    "IPv6 only",
-    ({ settings }) => applyKeyword(settings, "AddressFamily", ["inet6"], "-6"),
-  ),
-  keyword("-b <address>", "BindAddress", "the local address to connect from"),
-  keyword("-c <ciphers>", "Ciphers", "ciphers, best first, with commas"),
-  keyword("-m <macs>", "MACs", "message authentication codes, best first"),
-  flag("-v", "say more; -vv and -vvv say still more", ({ settings }) => {
-    settings.verbosity = Math.min(3, Math.max(0, settings.verbosity) + 1);
-  }),
-  flag("-q", "say nothing but errors", ({ settings }) => {
-    settings.verbosity = -1;
-  }),
-  flag("--json", "events on stdout and errors on stderr as JSON, one a line", ({ settings }) => {
-    settings.json = true;
-  }),
-  flag("-h, --help", "this text", (state) => {
-    state.show = "help";
-  }),
-  flag("-V, --version", "the version", (state) => {
+  "-G": (state) => {
+    state.show ??= "config";
+  },
+  "-Q": (state, value) => {
+    state.query = readWord("-Q", value, (query) => query);
+    state.show ??= "query";
+  },
+  "-E": ({ settings }, value) => {
+    settings.logFile = readWord("-E", value, (path) => path);
+  },
+  "-v": ({ settings }) => {
+    const level = Math.min(3, Math.max(0, verbosityOf(settings)) + 1);
+    settings.logLevel = (["debug", "debug2", "debug3"] as const)[level - 1] ?? "debug3";
+  },
+  "-q": ({ settings }) => {
+    settings.logLevel = "quiet";
+  },
+  "-V": (state) => {
     state.show ??= "version";
-  }),
-  // Nothing that these ask for is ever done here, so a script that says them gets what it wants.
-  ...["-2", "-a", "-k", "-T", "-x", "-C", "-e <char>"].map((flags): Rule => ({
-    flags,
-    apply: () => {},
-  })),
-  ...refused("version 1 of the SSH protocol is no longer supported", "-1"),
-  ...refused("fairlead forwards ports, not the agent", "-A"),
-  ...refused("fairlead forwards ports, not X11", "-X", "-Y"),
-  ...refused("fairlead forwards ports and opens no terminal", "-t"),
-  ...refused("fairlead forwards ports and starts no subsystem", "-s"),
-  ...refused("fairlead forwards TCP connections and opens no tunnel device", "-w <tun>"),
-  ...refused("fairlead does not use GSSAPI", "-K"),
-  ...refused("fairlead does not load PKCS#11; an agent can hold the token's keys", "-I <pkcs11>"),
-  ...refused("fairlead does not write to the system log; -E writes to a file", "-y"),
-  ...refused(
-    "this version does not support it yet",
-    "-B <interface>",
-    "-G",
-    "-J <hosts>",
-    "-M",
-    "-O <command>",
-    "-P <tag>",
-    "-Q <query>",
-    "-S <path>",
-  ),
+  },
+};
+
+const RULES: readonly Rule[] = [
+  ...Object.entries(LETTERS).map(([letter, entry]) => ruleOf(letter, entry)),
+  {
+    flags: "--json",
+    help: "events on stdout and errors on stderr as JSON, one a line",
+    apply: ({ settings }) => {
+      settings.json = true;
+    },
+  },
+  {
+    flags: "-h, --help",
+    help: "this text",
+    apply: (state) => {
+      state.show = "help";
+    },
+  },
 ];
 
-function keyword(flags: string, name: string, help: string): Rule {
-  const letter = flags.slice(0, 2);
+function ruleOf(letter: string, entry: Letter): Rule {
+  const { policy, argument, keyword, value, help, reason } = entry;
+  const flags = argument === undefined ? letter : `${letter} <${argument}>`;
   return {
-    flags,
-    help,
-    // What a letter is given is one word, whatever it holds.
-    apply: ({ settings }, value) => applyKeyword(settings, name, [value], letter),
+    flags: letter === "-V" ? "-V, --version" : flags,
+    ...(letter === "-V" ? { help: "the version" } : help === undefined ? {} : { help }),
+    apply: (state, given) => {
+      if (policy === "refused") throw new UsageError(`${letter}: ${reason}`);
+      const action = ACTIONS[letter];
+      if (action !== undefined) action(state, given);
+      // What a letter is given is one word, whatever it holds.
+      else if (keyword !== undefined) {
+        applyKeyword(state.settings, keyword, [value ?? given], letter);
+      }
+    },
   };
+}
+
+/** Hosts of the command line are meant as they are: nothing may be hidden in them. */
+function checkJump(list: string): void {
+  for (const { host, user = "" } of isNone(list) ? [] : parseJump(list)) {
+    if (isSafeHostName(host) && isSafeUserName(user)) continue;
+    throw new UsageError(`-J ${list}: a name has characters that none has`);
+  }
 }
 
 /** What a letter takes, where no keyword of ssh_config says the same. */
@@ -246,19 +240,6 @@ function readWord<T>(letter: string, value: string, read: (word: string) => T): 
   } catch (error) {
     throw new UsageError(`${letter}${value === "" ? "" : ` ${value}`}: ${messageOf(error)}`);
   }
-}
-
-function flag(flags: string, help: string, apply: (state: State) => void): Rule {
-  return { flags, help, apply };
-}
-
-function refused(reason: string, ...all: string[]): Rule[] {
-  return all.map((flags) => ({
-    flags,
-    apply: () => {
-      throw new UsageError(`${flags.slice(0, 2)}: ${reason}`);
-    },
-  }));
 }
 
 /** Reads options up to the first argument that is none; what follows is returned. */

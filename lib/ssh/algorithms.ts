@@ -81,6 +81,16 @@ const OLD_ALGORITHMS: Algorithms = {
   hmac: ["hmac-sha1-etm@openssh.com", "hmac-sha1"],
 };
 
+/**
+ * Everything that can be offered, what is off by default included.
+ *
+ * @param kind Which list.
+ * @returns Its names; the defaults first.
+ */
+export function supportedAlgorithms(kind: keyof Algorithms): readonly string[] {
+  return [...DEFAULT_ALGORITHMS[kind], ...OLD_ALGORITHMS[kind]];
+}
+
 const KIND_NAMES: { readonly [Kind in keyof Algorithms]: string } = {
   kex: "key exchange",
   serverHostKey: "host key",
@@ -120,7 +130,7 @@ function applyChoice(kind: keyof Algorithms, text: string | undefined): readonly
   if (text === undefined) return defaults;
   const operator = /^[+^-]/.exec(text)?.[0];
   const names = (operator === undefined ? text : text.slice(1)).split(",");
-  const supported = [...defaults, ...OLD_ALGORITHMS[kind]];
+  const supported = supportedAlgorithms(kind);
   if (operator === "-") {
     const left = defaults.filter((name) => !names.some((pattern) => matches(pattern, name)));
     if (left.length > 0) return left;

@@ -38,8 +38,18 @@ export interface ConnectOptions {
   readonly globalKnownHosts?: readonly string[];
   /** What becomes of a key that no file holds (ssh_config(5)); `ask` by default. */
   readonly strictHostKeyChecking?: StrictHostKeyChecking;
+  /** The name to look up and write in known_hosts files, instead of the host's. */
+  readonly hostKeyAlias?: string;
+  /** Whether names are hashed where they are written into a known_hosts file. */
+  readonly hashKnownHosts?: boolean;
+  /** A file of host keys that are never accepted. */
+  readonly revokedHostKeys?: string;
+  /** Whether the host key of a server on loopback is not checked. */
+  readonly noHostAuthenticationForLocalhost?: boolean;
   /** Private key files; ssh's default identities when missing. */
   readonly identityFiles?: readonly string[];
+  /** OpenSSH certificates that belong to keys here or in the agent. */
+  readonly certificateFiles?: readonly string[];
   /** Private keys as text, in OpenSSH's format or PEM; decrypted. */
   readonly privateKeys?: readonly string[];
   /** Whether only the keys named here are offered, whatever the agent holds besides. */
@@ -48,6 +58,10 @@ export interface ConnectOptions {
   readonly agent?: string;
   /** A password that needs no asking. */
   readonly password?: string;
+  /** Signature algorithms for publickey authentication: a list as ssh_config(5) has it. */
+  readonly pubkeyAcceptedAlgorithms?: string;
+  /** RSA keys with fewer bits are not used; ssh's limit by default. */
+  readonly requiredRsaSize?: number;
   /** Asks a person for whatever else is needed; without one nobody is asked. */
   readonly prompter?: Prompter;
   /** Authentication methods in the order to try them. */
@@ -56,6 +70,16 @@ export interface ConnectOptions {
   readonly passwordPrompts?: number;
   /** Algorithm lists other than the defaults. */
   readonly algorithms?: AlgorithmChoice;
+  /** When to exchange keys anew: after so many bytes or seconds. */
+  readonly rekeyLimit?: { readonly bytes?: number; readonly seconds?: number };
+  /** The server to go through, which may itself have one: ProxyJump of ssh_config(5). */
+  readonly jump?: ConnectOptions;
+  /** A command whose stdin and stdout lead to the server; a line for the user's shell. */
+  readonly proxyCommand?: string;
+  /** How often a server that does not answer is tried; 1 by default. */
+  readonly connectionAttempts?: number;
+  /** Whether the system probes an idle connection; yes by default. */
+  readonly tcpKeepAlive?: boolean;
   /** IPv4 or IPv6 only, for the connection to the server and for listeners. */
   readonly family?: 4 | 6;
   /** The local address to connect from. */

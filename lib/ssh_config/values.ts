@@ -3,8 +3,6 @@
  *
  * @module
  */
-import { homedir } from "node:os";
-import { join } from "node:path";
 
 /**
  * Reads one of several words, in any case.
@@ -14,7 +12,7 @@ import { join } from "node:path";
  * @returns The word.
  * @throws {SyntaxError} When it is none of them.
  */
-export function oneOf(value: string, choices: readonly string[]): string {
+export function oneOf<T extends string>(value: string, choices: readonly T[]): T {
   const found = choices.find((choice) => choice === value.toLowerCase());
   if (found !== undefined) return found;
   throw new SyntaxError(`expected one of ${choices.join(", ")}`);
@@ -34,16 +32,16 @@ export function yesNo(value: string): boolean {
 /**
  * Reads a whole number.
  *
- * @param value What was given.
  * @param least The smallest that is allowed.
  * @param most The largest.
- * @returns The number.
- * @throws {SyntaxError} When it is none, or out of range.
+ * @returns A reader, which throws a SyntaxError when it is none, or out of range.
  */
-export function wholeNumber(value: string, least: number, most: number): number {
-  const number = /^\d{1,9}$/.test(value) ? Number(value) : NaN;
-  if (number >= least && number <= most) return number;
-  throw new SyntaxError(`expected a number from ${least} to ${most}`);
+export function wholeNumber(least: number, most: number): (value: string) => number {
+  return (value) => {
+    const number = /^\d{1,10}$/.test(value) ? Number(value) : NaN;
+    if (number >= least && number <= most) return number;
+    throw new SyntaxError(`expected a number from ${least} to ${most}`);
+  };
 }
 
 /**
@@ -60,22 +58,71 @@ export function permissions(value: string): number {
   throw new SyntaxError("expected an octal number from 0 to 0777");
 }
 
+const UNITS: Readonly<Record<string, number>> = {
+  "": 1,
+  s: 1,
+  m: 60,
+  h: 3600,
+  d: 86_400,
+  w: 604_800,
+};
+/** As many seconds as a timer holds. */
+const MOST_SECONDS = 2_147_483;
+
 /**
- * Reads a list of files; the word `none` stands for no file.
+ * Reads a time (sshd_config(5), TIME FORMATS).
  *
- * @param words The list.
- * @returns The files' paths.
+ * @param value Seconds, or a sequence such as `1h30m`.
+ * @returns Seconds.
+ * @throws {SyntaxError} When it is no time, or longer than 24 days.
  */
-export function files(words: readonly string[]): string[] {
-  return words.filter((path) => path !== "" && path.toLowerCase() !== "none").map(expandHome);
+export function seconds(value: string): number {
+  if (!/^(?:\d{1,9}[smhdw]?)+$/i.test(value)) {
+    throw new SyntaxError("expected a time, such as 30 or 1h30m");
+  }
+  let sum = 0;
+  for (const [, digits, unit = ""] of value.matchAll(/(\d{1,9})([smhdw]?)/gi)) {
+    sum += Number(digits) * (UNITS[unit.toLowerCase()] ?? 0);
+  }
+  if (sum <= MOST_SECONDS) return sum;
+  throw new SyntaxError(`a time of at most ${MOST_SECONDS} seconds is expected`);
 }
 
 /**
- * Puts the user's home folder in the place of a `~`.
+ * Reads a number of bytes.
  *
- * @param path A path as people write it.
- * @returns The path.
+ * @param value A number, with K, M or G behind it or without.
+ * @returns Bytes.
+ * @throws {SyntaxError} When it is none.
  */
-export function expandHome(path: string): string {
-  return path === "~" || path.startsWith("~/") ? join(homedir(), path.slice(1)) : path;
+export function byteCount(value: string): number {
+  const [, digits, unit = ""] = /^(\d{1,12}(?:\.\d{1,6})?)([KMGT]?)$/i.exec(value) ?? [];
+  if (digits === undefined) throw new SyntaxError("expected a number of bytes, such as 512M");
+  return Math.floor(
+    Number(digits) * 1024 ** " KMGT".indexOf(unit === "" ? " " : unit.toUpperCase()),
+  );
+}
+
+/**
+ * Checks that `none` stands alone.
+ *
+ * @param words A list.
+ * @returns The list; nothing where it was `none`.
+ * @throws {SyntaxError} When it is one among others, or one of them is empty.
+ */
+export function listOrNone(words: readonly string[]): string[] {
+  if (words.includes("")) throw new SyntaxError("one of the values is empty");
+  if (!words.some(isNone)) return [...words];
+  if (words.length > 1) throw new SyntaxError("none must stand alone");
+  return [];
+}
+
+/**
+ * Whether a value is the word `none`.
+ *
+ * @param value What was given.
+ * @returns Whether it is.
+ */
+export function isNone(value: string): boolean {
+  return value.toLowerCase() === "none";
 }

@@ -5,8 +5,9 @@
  */
 
 /**
- * Splits a value at its spaces, as argv_split() of OpenSSH's misc.c does: quotes, double or single,
- * hold a word together, and a backslash takes the meaning from a quote, a space or a backslash.
+ * Splits a value at its spaces, as ssh does: quotes, double or single, hold a word together, and a
+ * backslash takes the meaning from a quote, a space or a backslash. A word that begins with `#`
+ * begins a comment.
  *
  * @param text The value of a keyword.
  * @returns Its words.
@@ -19,10 +20,11 @@ export function splitWords(text: string): string[] {
   for (let at = 0; at < text.length; at++) {
     const char = text.charAt(at);
     const next = text.charAt(at + 1);
+    if (word === undefined && char === "#") break;
     if (char === "\\" && ['"', "'", "\\", ...(quote === undefined ? [" "] : [])].includes(next)) {
       word = (word ?? "") + next;
       at++;
-    } else if (quote === undefined && /\s/.test(char)) {
+    } else if (quote === undefined && (char === " " || char === "\t")) {
       if (word !== undefined) words.push(word);
       word = undefined;
     } else if (quote === undefined && (char === '"' || char === "'")) {
