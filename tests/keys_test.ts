@@ -6,7 +6,6 @@ import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { configureSync, type LogRecord, resetSync } from "@logtape/logtape";
 import { SessionError } from "../lib/errors.ts";
 import { runtime } from "../lib/runtime.ts";
 import { fileIdentity, generateIdentity, isMissingFile, textIdentity } from "../lib/ssh/keys.ts";
@@ -15,17 +14,11 @@ import { parseKey } from "../lib/ssh/ssh2.ts";
 import { WireReader } from "../lib/ssh/wire.ts";
 import { connect, type ConnectOptions } from "../lib/tunnel/tunnel.ts";
 import { emptyHome } from "./support/home.ts";
-import { type KeyOptions, type KeyPair, makeKey } from "./support/keys.ts";
+import { type KeyOptions, makeKey } from "./support/keys.ts";
+import { startAgent } from "./support/ssh_agent.ts";
 import { type SshServer, startSshd } from "./support/sshd.ts";
-import {
-  run,
-  skipUnless,
-  start,
-  type Stoppable,
-  stoppable,
-  tempDir,
-  waitFor,
-} from "./support/tools.ts";
+import { run, skipUnless, tempDir } from "./support/tools.ts";
+import { warned } from "./support/warnings.ts";
 
 const sshd = skipUnless("sshd", "ssh-keygen");
 const agent = skipUnless("sshd", "ssh-keygen", "ssh-agent", "ssh-add");
@@ -68,27 +61,6 @@ class Answers implements Prompter {
 }
 
 const enter = (path: string) => `Enter passphrase for key '${path}': `;
-
-/** Runs with every warning that fairlead logs. */
-async function warned(during: (warnings: string[]) => Promise<void>): Promise<void> {
-  const warnings: string[] = [];
-  const keep = (record: LogRecord) => {
-    warnings.push(record.message.map(String).join(""));
-  };
-  configureSync({
-    reset: true,
-    sinks: { keep },
-    loggers: [
-      { category: "fairlead", sinks: ["keep"], lowestLevel: "warning" },
-      { category: ["logtape", "meta"], sinks: [], lowestLevel: "fatal" },
-    ],
-  });
-  try {
-    await during(warnings);
-  } finally {
-    resetSync();
-  }
-}
 
 const PASSPHRASE = "correct horse – battery";
 const ALL: KeyOptions[] = [
@@ -306,23 +278,6 @@ test(
     await login(server, { privateKeys: [privateKey] });
   },
 );
-
-/** A real ssh-agent that holds these keys. */
-async function startAgent(keys: KeyPair[]): Promise<{ socket: string } & Stoppable> {
-  const folder = await tempDir();
-  const socket = join(folder.path, "agent");
-  const program = start("ssh-agent", ["-D", "-a", socket]);
-  const env = { SSH_AUTH_SOCK: socket };
-  await waitFor(async () => (await run("ssh-add", ["-l"], { env })).status !== 2);
-  for (const { path } of keys) {
-    const { status, stderr } = await run("ssh-add", ["-q", path], { env });
-    assert.equal(status, 0, stderr);
-  }
-  return stoppable({ socket }, async () => {
-    await program.stop();
-    await folder.stop();
-  });
-}
 
 test("an agent's keys log in, of every type, and are found by SSH_AUTH_SOCK", agent, async () => {
   await using server = await startSshd();

@@ -16,6 +16,7 @@ import { open } from "./open.ts";
 import type { Output } from "./output.ts";
 import { attend } from "./remote_command.ts";
 import type { Settings } from "../ssh_config/settings.ts";
+import type { Secrets } from "./secrets.ts";
 import type { StopSignal } from "./signals.ts";
 import { takeStdio } from "./stdio.ts";
 
@@ -30,6 +31,8 @@ const FAILED = 255;
 export interface Surroundings {
   /** Whom to ask, where somebody may be asked. */
   readonly prompter: Prompter | undefined;
+  /** What needs no asking. */
+  readonly secrets: Secrets;
   /** Called once everything is up: the moment that -f waits for. */
   up(): Promise<void>;
 }
@@ -64,7 +67,7 @@ export async function forward(
   surroundings: Surroundings,
 ): Promise<number> {
   warnOfConfig(settings, output);
-  const tunnel = await open(settings, surroundings.prompter, output, stop);
+  const tunnel = await open(settings, surroundings, output, stop);
   if (tunnel === undefined) return stop.status();
   try {
     const forwards = await listen(tunnel, settings, output, stop.first);

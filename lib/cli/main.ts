@@ -4,6 +4,7 @@
  * @module
  */
 import process from "node:process";
+import { personPrompter } from "./askpass.ts";
 import { FairleadError, UsageError } from "../errors.ts";
 import { findForeground, type Foreground, goToBackground } from "./background.ts";
 import { runDemo } from "./demo_command.ts";
@@ -11,8 +12,8 @@ import { checkTask, forward } from "./forward.ts";
 import { helpText, readCommandLine } from "./options.ts";
 import { Output, terminalScreen } from "./output.ts";
 import type { Settings } from "../ssh_config/settings.ts";
+import { readStdinKey, takeSecrets } from "./secrets.ts";
 import { stopSignal } from "./signals.ts";
-import { terminalPrompter } from "./terminal.ts";
 import { VERSION } from "./version.ts";
 
 /** SSH or forwarding failed; ssh uses the same. */
@@ -59,13 +60,17 @@ async function connectAndForward(
   foreground: Foreground | undefined,
 ): Promise<number> {
   const stop = stopSignal();
-  const prompter = settings.batchMode ? undefined : foreground?.prompter ?? terminalPrompter();
+  const prompter = settings.batchMode ? undefined : foreground?.prompter ?? personPrompter();
   if (foreground === undefined) checkTask(settings, output);
+  const wantsKey = settings.keyFromStdin && foreground === undefined;
+  const stdinKey = wantsKey ? await readStdinKey(stop.first) : foreground?.stdinKey;
+  if (stop.first.aborted) return stop.status();
   if (settings.background && foreground === undefined) {
-    return await goToBackground(args, prompter, output.screen, stop);
+    return await goToBackground(args, { prompter, stdinKey }, output.screen, stop);
   }
   return await forward(settings, output, stop, {
     prompter,
+    secrets: takeSecrets(settings, stdinKey),
     up: async () => {
       if (foreground === undefined) return;
       const { pid } = process;

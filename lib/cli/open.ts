@@ -8,13 +8,14 @@ import type { Prompter } from "../ssh/prompter.ts";
 import { connect, type Tunnel } from "../tunnel/tunnel.ts";
 import type { Output } from "./output.ts";
 import type { Settings } from "../ssh_config/settings.ts";
+import type { Secrets } from "./secrets.ts";
 import type { StopSignal } from "./signals.ts";
 
 /**
  * Connects as the settings say.
  *
  * @param settings What the command line asked for.
- * @param prompter Whom to ask, where somebody may be asked.
+ * @param person Whom to ask, where somebody may be asked, and what they have said already.
  * @param output Where the server's banner goes.
  * @param stop The signals.
  * @returns The tunnel; undefined where a signal came first.
@@ -22,7 +23,7 @@ import type { StopSignal } from "./signals.ts";
  */
 export async function open(
   settings: Settings,
-  prompter: Prompter | undefined,
+  person: { readonly prompter: Prompter | undefined; readonly secrets: Secrets },
   output: Output,
   stop: StopSignal,
 ): Promise<Tunnel | undefined> {
@@ -41,7 +42,8 @@ export async function open(
     agent: settings.identityAgent,
     authMethods: authMethods(settings),
     passwordPrompts: settings.passwordPrompts,
-    prompter,
+    prompter: person.prompter,
+    ...person.secrets,
   };
   const opening = connect({
     host: (hostName ?? host) as string,

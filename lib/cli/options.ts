@@ -10,6 +10,7 @@ import { readDestination } from "./destination.ts";
 import { applyKeyword } from "../ssh_config/keywords.ts";
 import { emptySettings, type Settings } from "../ssh_config/settings.ts";
 import { nearest } from "../nearest.ts";
+import { secretVariable } from "./secrets.ts";
 
 /** What to do where nothing better is known. */
 const SEE_HELP = "fairlead --help lists what there is";
@@ -55,7 +56,10 @@ function conclude(settings: Settings): void {
     settings.exitOnForwardFailure ??= true;
     if (settings.background) throw new UsageError("-W and -f contradict each other");
   }
-  if (settings.background) settings.stdinNull = true;
+  if (settings.keyFromStdin && settings.stdioForward !== undefined) {
+    throw new UsageError("-i - and -W contradict each other: there is one stdin");
+  }
+  if (settings.background || settings.keyFromStdin) settings.stdinNull = true;
   if (settings.clearAllForwardings) settings.forwards = [];
   if (settings.remoteCommand === undefined) return;
   if (settings.command !== undefined) {
@@ -135,7 +139,25 @@ const RULES: readonly Rule[] = [
   }),
   keyword("-p <port>", "Port", "the server's port (22)"),
   keyword("-l <user>", "User", "the user's name on the server"),
-  keyword("-i <file>", "IdentityFile", "a private key; may be given several times"),
+  {
+    flags: "-i <file>",
+    help: "a private key; env:NAME for one in a variable, - for stdin",
+    apply: ({ settings }, value) => applyIdentity(settings, value),
+  },
+  {
+    flags: "--password <env:NAME>",
+    help: "the variable that holds the password",
+    apply: ({ settings }, value) => {
+      settings.passwordVariable ??= secretVariable("--password", value);
+    },
+  },
+  {
+    flags: "--passphrase <env:NAME>",
+    help: "the variable that holds the passphrase of encrypted keys",
+    apply: ({ settings }, value) => {
+      settings.passphraseVariable ??= secretVariable("--passphrase", value);
+    },
+  },
   {
     flags: "-o <option>",
     help: "an option as ssh_config has it, such as -o Port=2222",
@@ -228,6 +250,21 @@ const RULES: readonly Rule[] = [
   ),
 ];
 
+/** -i: a file as in ssh; or, for CI, a key that is in no file. */
+function applyIdentity(settings: Settings, value: string): void {
+  if (value !== "-" && !value.startsWith("env:")) {
+    return applyKeyword(settings, "IdentityFile", [value], "-i");
+  }
+  // As with a file, the default identities are not meant.
+  settings.identityFiles ??= [];
+  if (value !== "-") {
+    (settings.keyVariables ??= []).push(secretVariable("-i", value));
+    return;
+  }
+  if (settings.keyFromStdin) throw new UsageError("-i -: there is one stdin, so one -i -");
+  settings.keyFromStdin = true;
+}
+
 function keyword(flags: string, name: string, help: string): Rule {
   const letter = flags.slice(0, 2);
   return {
@@ -292,7 +329,7 @@ function unknownOption(option: string): UsageError {
   }
   const name = option.replace(/=.*/, "");
   const long = RULES.flatMap(({ flags }) =>
-    flags.split(", ").filter((one) => one.startsWith("--"))
+    flags.replace(/ <.*/, "").split(", ").filter((one) => one.startsWith("--"))
   );
   if (long.includes(name)) return new UsageError(`${name} takes no value`, SEE_HELP);
   const guess = nearest(name, long);

@@ -35,6 +35,14 @@ export interface Settings {
   identityFiles?: string[];
   identitiesOnly?: boolean;
   identityAgent?: string;
+  /** Variables that hold private keys: -i env:NAME. */
+  keyVariables?: string[];
+  /** Whether standard input is a private key: -i -. */
+  keyFromStdin?: boolean;
+  /** The variable that holds the password. */
+  passwordVariable?: string;
+  /** The variable that holds the passphrase of encrypted keys. */
+  passphraseVariable?: string;
   authMethods?: AuthMethod[];
   disabledMethods: AuthMethod[];
   passwordPrompts?: number;
