@@ -16,7 +16,9 @@ const RSA_SHA1 = "ssh-rsa";
 /** Types of key, without those that only RSA keys have a choice of. */
 const ED25519 = "ssh-ed25519";
 const ECDSA = ["ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"];
-const FIDO = ["sk-ssh-ed25519", "sk-ecdsa-sha2-nistp256"];
+const FIDO_ED25519 = "sk-ssh-ed25519";
+const FIDO_ECDSA = "sk-ecdsa-sha2-nistp256";
+const FIDO = [FIDO_ED25519, FIDO_ECDSA];
 
 /** What is accepted when nobody says otherwise: PubkeyAcceptedAlgorithms of ssh_config(5). */
 const DEFAULT_ALGORITHMS: readonly string[] = [
@@ -26,11 +28,18 @@ const DEFAULT_ALGORITHMS: readonly string[] = [
   ...RSA_SHA2,
 ];
 
+/** In ssh's order, which is that of the names that a pattern matches. */
 const KNOWN_ALGORITHMS: readonly string[] = [
-  ...DEFAULT_ALGORITHMS,
-  `${RSA_SHA1}${CERTIFICATE}`,
+  ED25519,
+  FIDO_ED25519,
+  ...ECDSA,
+  FIDO_ECDSA,
   RSA_SHA1,
-];
+  ...RSA_SHA2.toReversed(),
+].flatMap((name) => [
+  isFidoType(name) ? `${name}@openssh.com` : name,
+  `${name}${CERTIFICATE}`,
+]);
 
 /** Types of key that every list of algorithms has an entry of its own for. */
 const RSA_TYPES: readonly string[] = [RSA_SHA1, `${RSA_SHA1}${CERTIFICATE}`];
