@@ -21,8 +21,8 @@ export type AuthMethod = "publickey" | "keyboard-interactive" | "password";
 export interface Credentials {
   /** Keys, offered in this order. */
   readonly identities?: readonly Identity[] | undefined;
-  /** Which algorithms keys are used with, as PubkeyAcceptedAlgorithms of ssh_config(5). */
-  readonly pubkeyAcceptedAlgorithms?: string | undefined;
+  /** The algorithms that keys may be used with, best first; the defaults where missing. */
+  readonly acceptedAlgorithms?: readonly string[] | undefined;
   /** Bits of the smallest RSA key that is used; 1024 by default. */
   readonly requiredRsaSize?: number | undefined;
   /** A password that needs no asking. */
@@ -60,12 +60,11 @@ export class Authenticator {
    * @param username The user's name on the server.
    * @param host The server, for prompts.
    * @param credentials What there is to try.
-   * @throws {SessionError} `algorithm-mismatch` when the list of algorithms is wrong.
    */
   constructor(username: string, host: string, credentials: Credentials) {
     this.#target = `${username}@${host}`;
     this.#credentials = credentials;
-    this.#accepted = acceptedAlgorithms(credentials.pubkeyAcceptedAlgorithms);
+    this.#accepted = credentials.acceptedAlgorithms ?? acceptedAlgorithms();
   }
 
   /**

@@ -16,6 +16,7 @@ import {
   type StrictHostKeyChecking,
 } from "./host_keys.ts";
 import { gatherIdentities, type NamedKey } from "./identities.ts";
+import { acceptedAlgorithms } from "./key_algorithms.ts";
 import type { Prompter } from "./prompter.ts";
 
 /** How to reach a server, how to know it, and how to be known by it. */
@@ -99,6 +100,7 @@ export async function connectHost(options: ConnectOptions): Promise<SshClient> {
   if (!Number.isInteger(port) || port < 1 || port > 65535) {
     throw new RangeError(`port must be a number from 1 to 65535, not ${port}`);
   }
+  const accepted = acceptedAlgorithms(options.pubkeyAcceptedAlgorithms);
   return await SshClient.connect({
     ...options,
     port,
@@ -115,7 +117,7 @@ export async function connectHost(options: ConnectOptions): Promise<SshClient> {
         prompter: options.prompter,
         signal: options.signal,
       }),
-      pubkeyAcceptedAlgorithms: options.pubkeyAcceptedAlgorithms,
+      acceptedAlgorithms: accepted,
       requiredRsaSize: options.requiredRsaSize,
       password: options.password,
       prompter: options.prompter,
