@@ -61,5 +61,6 @@ export {
 } from "./lib/errors.ts";
 export type { AlgorithmChoice, Algorithms } from "./lib/ssh/algorithms.ts";
 export type { AuthMethod } from "./lib/ssh/auth.ts";
+export type { NamedKey } from "./lib/ssh/identities.ts";
 export type { StrictHostKeyChecking } from "./lib/ssh/host_keys.ts";
 export type { Prompter, Question, UnknownHostKey } from "./lib/ssh/prompter.ts";

@@ -6,25 +6,19 @@ import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { configureSync, type LogRecord, resetSync } from "@logtape/logtape";
 import { SessionError } from "../lib/errors.ts";
 import { runtime } from "../lib/runtime.ts";
 import { fileIdentity, generateIdentity, isMissingFile, textIdentity } from "../lib/ssh/keys.ts";
-import { parseKey } from "../lib/ssh/ssh2.ts";
 import type { Prompter } from "../lib/ssh/prompter.ts";
+import { parseKey } from "../lib/ssh/ssh2.ts";
+import { WireReader } from "../lib/ssh/wire.ts";
 import { connect, type ConnectOptions } from "../lib/tunnel/tunnel.ts";
 import { emptyHome } from "./support/home.ts";
-import { type KeyOptions, type KeyPair, makeKey } from "./support/keys.ts";
+import { type KeyOptions, makeKey } from "./support/keys.ts";
+import { startAgent } from "./support/ssh_agent.ts";
 import { type SshServer, startSshd } from "./support/sshd.ts";
-import {
-  run,
-  skipUnless,
-  start,
-  type Stoppable,
-  stoppable,
-  tempDir,
-  waitFor,
-} from "./support/tools.ts";
+import { run, skipUnless, tempDir } from "./support/tools.ts";
+import { warned } from "./support/warnings.ts";
 
 const sshd = skipUnless("sshd", "ssh-keygen");
 const agent = skipUnless("sshd", "ssh-keygen", "ssh-agent", "ssh-add");
@@ -67,27 +61,6 @@ class Answers implements Prompter {
 }
 
 const enter = (path: string) => `Enter passphrase for key '${path}': `;
-
-/** Runs with every warning that fairlead logs. */
-async function warned(during: (warnings: string[]) => Promise<void>): Promise<void> {
-  const warnings: string[] = [];
-  const keep = (record: LogRecord) => {
-    warnings.push(record.message.map(String).join(""));
-  };
-  configureSync({
-    reset: true,
-    sinks: { keep },
-    loggers: [
-      { category: "fairlead", sinks: ["keep"], lowestLevel: "warning" },
-      { category: ["logtape", "meta"], sinks: [], lowestLevel: "fatal" },
-    ],
-  });
-  try {
-    await during(warnings);
-  } finally {
-    resetSync();
-  }
-}
 
 const PASSPHRASE = "correct horse – battery";
 const ALL: KeyOptions[] = [
@@ -133,14 +106,24 @@ test(
       // Half of them have a number that OpenSSH writes with a zero before it.
       for (let count = 0; count < 8; count++) {
         const { path, publicLine } = await makeKey(folder.path, { type: "ecdsa", bits });
-        const signature = await (await fileIdentity(path)).sign(data, undefined);
+        const signature = await (await fileIdentity(path)).sign(data, `ecdsa-sha2-nistp${bits}`);
         const key = parseKey(publicLine);
         assert.ok(!(key instanceof Error));
-        assert.equal(key.verify(data, signature), true);
+        assert.equal(key.verify(data, derOf(signature)), true);
       }
     }
   },
 );
+
+/** ECDSA's signature of SSH (RFC 5656 section 3.1.2) in the form that node:crypto has. */
+function derOf(signature: Buffer): Buffer {
+  const whole = new WireReader(signature);
+  whole.string(); // algorithm
+  const numbers = new WireReader(whole.string());
+  const part = (tag: number, data: Buffer) =>
+    Buffer.concat([Buffer.from([tag, ...(data.length > 127 ? [0x81] : []), data.length]), data]);
+  return part(0x30, Buffer.concat([part(2, numbers.string()), part(2, numbers.string())]));
+}
 
 test("a passphrase is asked for only when the server wants a signature", sshd, async () => {
   await using server = await startSshd();
@@ -212,8 +195,9 @@ test(
         `identity ${wide.path} is readable by others (mode 0644) and is therefore not used; ` +
         `run: chmod 600 '${wide.path}'`,
         `identity ${missing} does not exist`,
-        `identity ${publicHalf} is not a private key that fairlead can read: it is a public key`,
         `identity ${server.dir} is not a file`,
+        `identity ${publicHalf} is only a public key, and no agent holds it; ssh-add can add it ` +
+        "to one",
       ]);
       assert.match(warnings[2] ?? "", /garbage is not a private key that fairlead can read: ./);
       assert.match(warnings[3] ?? "", /is not a private key that fairlead can read: ./);
@@ -273,10 +257,10 @@ test(
     await assert.rejects(login(server, { privateKeys: ["nonsense"] }), {
       code: "identity-unreadable",
     });
-    assert.throws(() => textIdentity("x", lockedText, "wrong"), {
-      message: "identity x does not open",
+    assert.throws(() => textIdentity("x", lockedText, { passphrase: "wrong" }), {
+      message: "identity x is not opened by the passphrase that was given",
     });
-    assert.ok(textIdentity("x", lockedText, PASSPHRASE).publicBlob);
+    assert.ok(textIdentity("x", lockedText, { passphrase: PASSPHRASE }).publicBlob);
   },
 );
 
@@ -294,23 +278,6 @@ test(
     await login(server, { privateKeys: [privateKey] });
   },
 );
-
-/** A real ssh-agent that holds these keys. */
-async function startAgent(keys: KeyPair[]): Promise<{ socket: string } & Stoppable> {
-  const folder = await tempDir();
-  const socket = join(folder.path, "agent");
-  const program = start("ssh-agent", ["-D", "-a", socket]);
-  const env = { SSH_AUTH_SOCK: socket };
-  await waitFor(async () => (await run("ssh-add", ["-l"], { env })).status !== 2);
-  for (const { path } of keys) {
-    const { status, stderr } = await run("ssh-add", ["-q", path], { env });
-    assert.equal(status, 0, stderr);
-  }
-  return stoppable({ socket }, async () => {
-    await program.stop();
-    await folder.stop();
-  });
-}
 
 test("an agent's keys log in, of every type, and are found by SSH_AUTH_SOCK", agent, async () => {
   await using server = await startSshd();

@@ -136,7 +136,7 @@ test("a key is asked about first, and counts only when its holder has signed", a
       username: USER,
       hostKeys: pinnedVerifier(server.publicKeys),
       credentials: {
-        identities: [{ ...impostor, publicKey: () => Promise.resolve(key) }],
+        identities: [{ ...impostor, publicKey: () => Promise.resolve(key.getPublicSSH()) }],
       },
     }),
     { code: "auth-failed" },

@@ -25,6 +25,8 @@ interface Start {
   readonly color: boolean;
   /** Whether there is a person to ask. */
   readonly prompts: boolean;
+  /** The private key that came from standard input; the second process has none. */
+  readonly stdinKey?: string;
 }
 
 /** An answer to a question; none where the person declined. */
@@ -45,7 +47,7 @@ type Word =
  * Starts the second process, and stays until it is on its own.
  *
  * @param args The whole command line.
- * @param prompter Who is asked, where somebody may be asked.
+ * @param person Who is asked, where somebody may be asked, and the key that they gave on stdin.
  * @param screen Where to say things.
  * @param stop The signals; they end the second process as well.
  * @returns The exit status: 0 once everything is up.
@@ -53,10 +55,11 @@ type Word =
  */
 export function goToBackground(
   args: readonly string[],
-  prompter: Prompter | undefined,
+  person: { readonly prompter: Prompter | undefined; readonly stdinKey: string | undefined },
   screen: Screen,
   stop: StopSignal,
 ): Promise<number> {
+  const { prompter, stdinKey } = person;
   const { program, args: before } = selfCommand();
   const child = spawn(program, [...before, ...args], {
     detached: true,
@@ -92,7 +95,12 @@ export function goToBackground(
           .catch(() => {});
       }
     });
-    child.send({ color: screen.color, prompts: prompter !== undefined } satisfies Start);
+    const start: Start = {
+      color: screen.color,
+      prompts: prompter !== undefined,
+      ...(stdinKey === undefined ? {} : { stdinKey }),
+    };
+    child.send(start);
   });
 }
 
@@ -129,6 +137,8 @@ export interface Foreground {
   readonly screen: Screen;
   /** The person in front of it. */
   readonly prompter: Prompter | undefined;
+  /** The private key that it read from standard input. */
+  readonly stdinKey: string | undefined;
   /** Whether it has left. */
   readonly left: boolean;
   /**
@@ -157,7 +167,7 @@ export async function findForeground(): Promise<Foreground | undefined> {
       resolve();
     });
   });
-  const [{ color, prompts }] = await once(process, "message") as [Start];
+  const [{ color, prompts, stdinKey }] = await once(process, "message") as [Start];
   const say = (word: Word) => {
     if (!left) process.send?.(word);
   };
@@ -168,6 +178,7 @@ export async function findForeground(): Promise<Foreground | undefined> {
       err: (line) => say({ say: "err", line }),
     },
     prompter: prompts ? remotePrompter(say) : undefined,
+    stdinKey,
     get left() {
       return left;
     },

@@ -14,6 +14,7 @@ import type { Output } from "./output.ts";
 import { attend } from "./remote_command.ts";
 import type { HostConfig } from "../ssh_config/host_config.ts";
 import type { Settings } from "../ssh_config/settings.ts";
+import type { Secrets } from "./secrets.ts";
 import type { StopSignal } from "./signals.ts";
 import { takeStdio } from "./stdio.ts";
 
@@ -28,6 +29,8 @@ const FAILED = 255;
 export interface Surroundings {
   /** Whom to ask, where somebody may be asked. */
   readonly prompter: Prompter | undefined;
+  /** What needs no asking. */
+  readonly secrets: Secrets;
   /** Called once everything is up: the moment that -f waits for. */
   up(): Promise<void>;
 }
@@ -62,7 +65,7 @@ export async function forward(
   surroundings: Surroundings,
 ): Promise<number> {
   const { settings } = host;
-  const tunnel = await open(host, surroundings.prompter, output, stop);
+  const tunnel = await open(host, surroundings, output, stop);
   if (tunnel === undefined) return stop.status();
   try {
     const forwards = await listen(tunnel, settings, output, stop.first);

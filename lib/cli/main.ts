@@ -4,6 +4,7 @@
  * @module
  */
 import process from "node:process";
+import { personPrompter } from "./askpass.ts";
 import { FairleadError, UsageError } from "../errors.ts";
 import { findForeground, type Foreground, goToBackground } from "./background.ts";
 import { runDemo } from "./demo_command.ts";
@@ -15,7 +16,7 @@ import { dumpConfig } from "../ssh_config/dump.ts";
 import { type HostConfig, readHost } from "../ssh_config/host_config.ts";
 import { type Settings, verbosityOf } from "../ssh_config/settings.ts";
 import { type StopSignal, stopSignal } from "./signals.ts";
-import { terminalPrompter } from "./terminal.ts";
+import { readStdinKey, takeSecrets } from "./secrets.ts";
 import { openTrace, type Trace } from "./trace.ts";
 import { VERSION } from "./version.ts";
 
@@ -89,13 +90,17 @@ async function connectAndForward(
   foreground: Foreground | undefined,
 ): Promise<number> {
   const { settings } = host;
-  const prompter = foreground?.prompter ?? terminalPrompter();
+  const prompter = foreground?.prompter ?? personPrompter();
   if (foreground === undefined) checkTask(settings, output);
+  const wantsKey = settings.keyFromStdin && foreground === undefined;
+  const stdinKey = wantsKey ? await readStdinKey(stop.first) : foreground?.stdinKey;
+  if (stop.first.aborted) return stop.status();
   if (settings.forkAfterAuthentication && foreground === undefined) {
-    return await goToBackground(args, prompter, output.screen, stop);
+    return await goToBackground(args, { prompter, stdinKey }, output.screen, stop);
   }
   return await forward(host, output, stop, {
     prompter,
+    secrets: takeSecrets(settings, stdinKey),
     up: async () => {
       if (foreground === undefined) return;
       const { pid } = process;

@@ -8,13 +8,14 @@ import { connect, type Tunnel } from "../tunnel/tunnel.ts";
 import type { Output } from "./output.ts";
 import type { HostConfig } from "../ssh_config/host_config.ts";
 import { connectOptions } from "../ssh_config/jump.ts";
+import type { Secrets } from "./secrets.ts";
 import type { StopSignal } from "./signals.ts";
 
 /**
  * Connects as it is configured.
  *
  * @param host Where to, and what is configured for it.
- * @param prompter Whom to ask, where somebody may be asked.
+ * @param person Whom to ask, where somebody may be asked, and what they have said already.
  * @param output Where the server's banner goes.
  * @param stop The signals.
  * @returns The tunnel; undefined where a signal came first.
@@ -22,16 +23,21 @@ import type { StopSignal } from "./signals.ts";
  */
 export async function open(
   host: HostConfig,
-  prompter: Prompter | undefined,
+  person: { readonly prompter: Prompter | undefined; readonly secrets: Secrets },
   output: Output,
   stop: StopSignal,
 ): Promise<Tunnel | undefined> {
+  const { prompter, secrets: { password, ...keys } } = person;
   const company = {
+    ...keys,
     ...(prompter === undefined ? {} : { prompter }),
     onBanner: (text: string) => output.banner(text),
     signal: stop.first,
   };
-  const opening = connectOptions(host, company).then(connect);
+  // No file could name these keys for a server on the way. The password is for the destination.
+  const opening = connectOptions(host, company).then((options) =>
+    connect({ ...options, ...(password === undefined ? {} : { password }) })
+  );
   // Not every step of it can be given up: the resolver and an agent answer when they like.
   const stopped = new Promise<undefined>((resolve) => {
     stop.first.addEventListener("abort", () => resolve(undefined));

@@ -15,6 +15,7 @@ import { isSafeHostName, isSafeUserName } from "../ssh_config/names.ts";
 import { emptySettings, type Settings, verbosityOf } from "../ssh_config/settings.ts";
 import { isNone } from "../ssh_config/values.ts";
 import { nearest } from "../nearest.ts";
+import { secretVariable } from "./secrets.ts";
 
 /** What to do where nothing better is known. */
 const SEE_HELP = "fairlead --help lists what there is";
@@ -68,7 +69,10 @@ export function conclude(settings: Settings): void {
       throw new UsageError("-W and -f contradict each other");
     }
   }
-  if (settings.forkAfterAuthentication) settings.stdinNull = true;
+  if (settings.keyFromStdin && settings.stdioForward !== undefined) {
+    throw new UsageError("-i - and -W contradict each other: there is one stdin");
+  }
+  if (settings.forkAfterAuthentication || settings.keyFromStdin) settings.stdinNull = true;
   if (settings.clearAllForwardings) settings.forwards = [];
   const { remoteCommand = "none" } = settings;
   if (isNone(remoteCommand)) return;
@@ -153,6 +157,7 @@ const ACTIONS: Readonly<Record<string, Rule["apply"]>> = {
     applyKeyword(settings, "ProxyJump", [value], "-J");
     checkJump(value);
   },
+  "-i": ({ settings }, value) => applyIdentity(settings, value),
   "-o": ({ settings }, value) => {
     const { keyword, rest } = splitKeyword(value.trim());
     if (keyword === "" || rest === "") {
@@ -191,6 +196,20 @@ const ACTIONS: Readonly<Record<string, Rule["apply"]>> = {
 const RULES: readonly Rule[] = [
   ...Object.entries(LETTERS).map(([letter, entry]) => ruleOf(letter, entry)),
   {
+    flags: "--password <env:NAME>",
+    help: "the variable that holds the password",
+    apply: ({ settings }, value) => {
+      settings.passwordVariable ??= secretVariable("--password", value);
+    },
+  },
+  {
+    flags: "--passphrase <env:NAME>",
+    help: "the variable that holds the passphrase of encrypted keys",
+    apply: ({ settings }, value) => {
+      settings.passphraseVariable ??= secretVariable("--passphrase", value);
+    },
+  },
+  {
     flags: "--json",
     help: "events on stdout and errors on stderr as JSON, one a line",
     apply: ({ settings }) => {
@@ -205,6 +224,21 @@ const RULES: readonly Rule[] = [
     },
   },
 ];
+
+/** -i: a file as in ssh; or, for CI, a key that is in no file. */
+function applyIdentity(settings: Settings, value: string): void {
+  if (value !== "-" && !value.startsWith("env:")) {
+    return applyKeyword(settings, "IdentityFile", [value], "-i");
+  }
+  // As with a file, the default identities are not meant.
+  settings.identityFiles ??= [];
+  if (value !== "-") {
+    (settings.keyVariables ??= []).push(secretVariable("-i", value));
+    return;
+  }
+  if (settings.keyFromStdin) throw new UsageError("-i -: there is one stdin, so one -i -");
+  settings.keyFromStdin = true;
+}
 
 function ruleOf(letter: string, entry: Letter): Rule {
   const { policy, argument, keyword, value, help, reason } = entry;
@@ -273,7 +307,7 @@ function unknownOption(option: string): UsageError {
   }
   const name = option.replace(/=.*/, "");
   const long = RULES.flatMap(({ flags }) =>
-    flags.split(", ").filter((one) => one.startsWith("--"))
+    flags.replace(/ <.*/, "").split(", ").filter((one) => one.startsWith("--"))
   );
   if (long.includes(name)) return new UsageError(`${name} takes no value`, SEE_HELP);
   const guess = nearest(name, long);

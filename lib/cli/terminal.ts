@@ -28,7 +28,37 @@ export function terminalPrompter(): Prompter | undefined {
   } catch {
     return undefined;
   }
-  return { secret: (prompt) => ask(prompt, false), questions, confirmHostKey };
+  return {
+    secret: (prompt) => ask(prompt, false),
+    questions,
+    confirmHostKey: (key) => confirmHostKey(key, (prompt) => ask(prompt, true)),
+  };
+}
+
+/**
+ * Asks whether a host key is to be trusted, until the answer is one.
+ *
+ * @param key The key in question.
+ * @param ask Shows a question and gives the answer; undefined where there is none.
+ * @param tries How often at most.
+ * @returns Whether it is.
+ */
+export async function confirmHostKey(
+  key: UnknownHostKey,
+  ask: (prompt: string) => Promise<string | undefined>,
+  tries: number = Infinity,
+): Promise<boolean> {
+  // ssh's own words: scripts wait for them.
+  let prompt = `The authenticity of host '${key.host}' can't be established.\n` +
+    `${key.keyType} key fingerprint is ${key.fingerprint}.\n` +
+    "Are you sure you want to continue connecting (yes/no/[fingerprint])? ";
+  for (let count = 0; count < tries; count++) {
+    const answer = (await ask(prompt))?.trim();
+    if (answer === undefined || answer.toLowerCase() === "no") return false;
+    if (answer.toLowerCase() === "yes" || answer === key.fingerprint) return true;
+    prompt = "Please type 'yes', 'no' or the fingerprint: ";
+  }
+  return false;
 }
 
 async function questions(
@@ -45,20 +75,6 @@ async function questions(
     answers.push(answer);
   }
   return answers;
-}
-
-async function confirmHostKey(key: UnknownHostKey): Promise<boolean> {
-  // ssh's own words: scripts wait for them.
-  show(
-    `The authenticity of host '${key.host}' can't be established.\n` +
-      `${key.keyType} key fingerprint is ${key.fingerprint}.\n`,
-  );
-  const question = "Are you sure you want to continue connecting (yes/no/[fingerprint])? ";
-  for (let prompt = question;; prompt = "Please type 'yes', 'no' or the fingerprint: ") {
-    const answer = (await ask(prompt, true))?.trim();
-    if (answer === undefined || answer.toLowerCase() === "no") return false;
-    if (answer.toLowerCase() === "yes" || answer === key.fingerprint) return true;
-  }
 }
 
 /** @returns undefined at the end of input (Ctrl-D). */
@@ -144,8 +160,13 @@ function show(text: string): void {
   closeSync(terminal);
 }
 
-/** What a server says must not move the cursor or rename the window. */
-function printable(text: string): string {
+/**
+ * Makes what a server says fit to be shown: it must not move the cursor or rename the window.
+ *
+ * @param text Anything that came from outside.
+ * @returns The same, of as many lines.
+ */
+export function printable(text: string): string {
   // deno-lint-ignore no-control-regex -- they are what this is about
   return text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, "?");
 }

@@ -1,105 +1,91 @@
 /**
- * The keys of an ssh-agent.
+ * The keys of an ssh-agent, and where it is.
  *
  * @module
  */
-import type { Buffer } from "node:buffer";
+import process from "node:process";
 import { messageOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
+import { type AgentKey, listAgentKeys, signWithAgent } from "./agent_client.ts";
 import type { Identity } from "./keys.ts";
-import { BaseAgent, createAgent, parseKey, type SshKey } from "./ssh2.ts";
+import { printable } from "./reasons.ts";
 
 const log = logger("ssh");
 
-/** Milliseconds for an agent to list its keys. */
-const LIST_TIMEOUT = 10_000;
-/** Milliseconds for an agent to sign: it may be asking a person for a touch or a confirmation. */
-const SIGN_TIMEOUT = 120_000;
+/** The variable that says where the agent is. */
+const VARIABLE = "SSH_AUTH_SOCK";
+/** Where OpenSSH's agent is on Windows, which sets no variable. */
+const WINDOWS_PIPE = "//./pipe/openssh-ssh-agent";
 
-type KnownKeys = (Buffer | string | SshKey | { pubKey: unknown; comment?: string })[];
+/** Where an agent is. */
+export interface AgentSocket {
+  /** Its Unix socket, or its named pipe on Windows. */
+  readonly path: string;
+  /** Whether somebody said so; an agent that is only usual need not be there. */
+  readonly named: boolean;
+}
+
+/**
+ * Where the agent is, as IdentityAgent of ssh_config(5) says it.
+ *
+ * @param given A path, `none`, `SSH_AUTH_SOCK`, or `$` and the name of a variable; the same as
+ *   `SSH_AUTH_SOCK` where missing.
+ * @param env The environment.
+ * @param platform The system, as Node names it.
+ * @returns undefined for no agent.
+ */
+export function agentSocket(
+  given: string | undefined,
+  env: Readonly<Record<string, string | undefined>> = process.env,
+  platform: string = process.platform,
+): AgentSocket | undefined {
+  if (given?.toLowerCase() === "none") return undefined;
+  if (given !== undefined && given !== VARIABLE && !given.startsWith("$")) {
+    return { path: given, named: true };
+  }
+  const variable = given?.startsWith("$") ? given.replace(/^\$\{?|\}$/g, "") : VARIABLE;
+  const path = env[variable] ?? "";
+  if (path !== "") return { path, named: true };
+  if (variable !== VARIABLE || platform !== "win32") return undefined;
+  return { path: WINDOWS_PIPE, named: false };
+}
 
 /**
  * The identities that an agent holds.
  *
- * @param socketPath The agent's Unix socket, or its named pipe on Windows.
+ * @param socket Where it is.
+ * @param signal Gives every request to it up.
  * @returns One identity a key; none, with a logged warning, when the agent does not answer.
  */
-export async function agentIdentities(socketPath: string): Promise<Identity[]> {
+export async function agentIdentities(
+  socket: AgentSocket,
+  signal?: AbortSignal,
+): Promise<Identity[]> {
   try {
-    const agent = createAgent(socketPath);
-    const keys = await answer<KnownKeys>(LIST_TIMEOUT, (callback) => {
-      agent.getIdentities((error, list) => callback(error, list as KnownKeys | undefined));
-    });
-    return keys.flatMap((key, index) => {
-      const parsed = parseKey(key as Buffer);
-      return parsed instanceof Error ? [] : [agentIdentity(agent, parsed, index)];
-    });
+    const keys = await listAgentKeys(socket.path, { signal });
+    return keys.map((key, index) => agentIdentity(socket.path, key, index, signal));
   } catch (error) {
-    log.warn("the agent at {socketPath} gives no keys: {reason}", {
-      socketPath,
-      reason: messageOf(error),
-    });
+    const reason = { path: socket.path, reason: messageOf(error) };
+    if (socket.named) log.warn("the agent at {path} gives no keys: {reason}", reason);
+    else log.debug("no agent at {path}: {reason}", reason);
     return [];
   }
 }
 
-/**
- * ssh2's kind of agent with just one key: it lets our own order of attempts decide what is offered
- * when, and keeps private halves locked until the server wants a signature.
- */
-export class OneKeyAgent extends BaseAgent {
-  readonly #identity: Identity;
-  readonly #key: SshKey;
-  readonly #failed: (error: unknown) => void;
-
-  /**
-   * @param identity The key's holder, who signs.
-   * @param key Its public half.
-   * @param failed Told of a signature that could not be made.
-   */
-  constructor(identity: Identity, key: SshKey, failed: (error: unknown) => void) {
-    super();
-    this.#identity = identity;
-    this.#key = key;
-    this.#failed = failed;
-  }
-
-  override getIdentities(callback: (error?: Error, keys?: SshKey[]) => void): void {
-    callback(undefined, [this.#key]);
-  }
-
-  override sign(
-    _key: unknown,
-    data: Buffer,
-    options: unknown,
-    callback?: (error?: Error, signature?: Buffer) => void,
-  ): void {
-    const hash = (options as { hash?: string } | undefined)?.hash;
-    this.#identity.sign(data, hash).then(
-      (signature) => callback?.(undefined, signature),
-      (error: unknown) => {
-        this.#failed(error);
-        callback?.(error instanceof Error ? error : new Error(String(error)));
-      },
-    );
-  }
-}
-
 function agentIdentity(
-  agent: ReturnType<typeof createAgent>,
-  key: SshKey,
+  socketPath: string,
+  { blob, comment }: AgentKey,
   index: number,
+  signal: AbortSignal | undefined,
 ): Identity {
-  const name = `${key.comment === "" ? `agent key ${index + 1}` : key.comment} (agent)`;
+  const name = `${printable(comment) || `agent key ${index + 1}`} (agent)`;
   return {
     name,
-    publicBlob: key.getPublicSSH(),
-    publicKey: () => Promise.resolve(key),
-    sign: async (data, hash) => {
+    publicBlob: blob,
+    publicKey: () => Promise.resolve(blob),
+    sign: async (data, algorithm) => {
       try {
-        return await answer<Buffer>(SIGN_TIMEOUT, (callback) => {
-          agent.sign(key, data, hash === undefined ? {} : { hash } as never, callback as never);
-        });
+        return await signWithAgent(socketPath, blob, data, algorithm, { signal });
       } catch (error) {
         throw new SessionError(`the agent did not sign with ${name}: ${messageOf(error)}`, {
           code: "agent-failed",
@@ -108,22 +94,4 @@ function agentIdentity(
       }
     },
   };
-}
-
-/** A callback's answer as a promise with a deadline. */
-function answer<T>(
-  timeout: number,
-  ask: (callback: (error: Error | null | undefined, value?: T) => void) => void,
-): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => reject(new Error(`no answer in ${timeout / 1000} seconds`)),
-      timeout,
-    );
-    ask((error, value) => {
-      clearTimeout(timer);
-      if (error) reject(error);
-      else resolve(value as T);
-    });
-  });
 }

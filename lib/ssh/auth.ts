@@ -3,12 +3,14 @@
  *
  * @module
  */
-import { logger } from "../log.ts";
+import type { Buffer } from "node:buffer";
 import { messageOf, SessionError } from "../errors.ts";
-import { OneKeyAgent } from "./agent.ts";
+import { logger } from "../log.ts";
+import { readCertificate } from "./certificate.ts";
+import { acceptedAlgorithms, algorithmFor, keyTypeOf, rsaBits } from "./key_algorithms.ts";
 import type { Identity } from "./keys.ts";
 import type { Prompter, Question } from "./prompter.ts";
-import type { EngineProtocol } from "./ssh2.ts";
+import type { AuthReply, UserAuth } from "./userauth.ts";
 
 const log = logger("ssh");
 
@@ -19,6 +21,10 @@ export type AuthMethod = "publickey" | "keyboard-interactive" | "password";
 export interface Credentials {
   /** Keys, offered in this order. */
   readonly identities?: readonly Identity[] | undefined;
+  /** The algorithms that keys may be used with, best first; the defaults where missing. */
+  readonly acceptedAlgorithms?: readonly string[] | undefined;
+  /** Bits of the smallest RSA key that is used; 1024 by default. */
+  readonly requiredRsaSize?: number | undefined;
   /** A password that needs no asking. */
   readonly password?: string | undefined;
   /** Asks for whatever else is needed; without one nobody is asked. */
@@ -31,32 +37,22 @@ export interface Credentials {
 
 const DEFAULT_METHODS: readonly AuthMethod[] = ["publickey", "keyboard-interactive", "password"];
 const DEFAULT_PASSWORD_PROMPTS = 3;
+const DEFAULT_RSA_SIZE = 1024;
 
-type Attempt =
-  | { type: "none"; username: string }
-  | { type: "password"; username: string; password: string }
-  | { type: "agent"; username: string; agent: OneKeyAgent }
-  | { type: "keyboard-interactive"; username: string; prompt: KeyboardInteractive };
-
-type KeyboardInteractive = (
-  name: string,
-  instruction: string,
-  language: string,
-  prompts: { prompt: string; echo?: boolean }[],
-  finish: (answers: string[]) => void,
-) => void;
+/** Makes one attempt at each step; ends where nothing is left to try. */
+type Attempts = AsyncGenerator<AuthReply, void>;
 
 /** Decides, attempt by attempt, how to authenticate one connection. */
 export class Authenticator {
-  readonly #username: string;
   readonly #target: string;
   readonly #credentials: Credentials;
-  readonly #attempts: AsyncGenerator<Attempt, void>;
+  readonly #accepted: readonly string[];
   readonly #offered: string[] = [];
+  /** Keys that were one of several things that the server wants. */
+  readonly #used = new Set<Identity>();
   #allowed: readonly string[] = [];
   #partial = false;
-  /** Called when a person's answer failed for good; set by whoever runs the connection. */
-  onAbort: (error: unknown) => void = () => {};
+  #succeeded = false;
   /** Called with true before a person is asked, and with false after: deadlines should wait. */
   onAsking: (asking: boolean) => void = () => {};
 
@@ -66,136 +62,140 @@ export class Authenticator {
    * @param credentials What there is to try.
    */
   constructor(username: string, host: string, credentials: Credentials) {
-    this.#username = username;
     this.#target = `${username}@${host}`;
     this.#credentials = credentials;
-    this.#attempts = this.#sequence();
+    this.#accepted = credentials.acceptedAlgorithms ?? acceptedAlgorithms();
   }
 
   /**
-   * Listens to the server's refusals. ssh2 keeps the list of methods that can go on, and whether
-   * the attempt was a partial success, to itself while it goes through an agent's keys.
+   * Tries one thing after the other.
    *
-   * @param protocol The protocol object of the connection.
+   * @param userAuth The connection's requests.
+   * @returns When the server has let the user in.
+   * @throws {SessionError} `auth-failed` when nothing is left to try; and what a person who
+   *   interrupts throws.
    */
-  watch(protocol: EngineProtocol): void {
-    const handle = protocol._handlers.USERAUTH_FAILURE;
-    protocol._handlers.USERAUTH_FAILURE = (self, methods, partial) => {
-      this.#allowed = methods;
-      this.#partial = partial;
-      handle(self, methods, partial);
-    };
-  }
-
-  /** The next attempt in ssh2's form; false when there is nothing left to try. */
-  async next(): Promise<Attempt | false> {
-    const { value, done } = await this.#attempts.next();
-    return done || value === undefined ? false : value;
-  }
-
-  /** The error for a server that accepted none of it. */
-  refusal(): SessionError {
-    const offered = this.#offered.length === 0
-      ? "nothing was offered"
-      : `offered: ${this.#offered.join(", ")}`;
-    const hint = this.#allowed.includes("publickey")
-      ? "name the right private key with -i, or add its public half to authorized_keys on the server"
-      : "check the user name and the password";
-    return new SessionError(
-      `${this.#target}: permission denied (${this.#allowed.join(",")}); ${offered}`,
-      { code: "auth-failed", hint },
-    );
-  }
-
-  async *#sequence(): AsyncGenerator<Attempt, void> {
+  async authenticate(userAuth: UserAuth): Promise<void> {
+    await userAuth.ready;
     // The server answers "none" with the methods that it accepts (RFC 4252 section 5.2).
-    yield { type: "none", username: this.#username };
-    const sources: Record<AuthMethod, AsyncGenerator<Attempt>> = {
-      publickey: this.#publicKeys(),
-      "keyboard-interactive": this.#keyboardInteractive(),
-      password: this.#passwords(),
-    };
+    this.#take(await userAuth.none());
     const order = this.#credentials.methods ?? DEFAULT_METHODS;
-    for (;;) {
-      // After a partial success the server wants another method: look from the start again.
+    const sources: Record<AuthMethod, Attempts> = {
+      publickey: this.#publicKeys(userAuth),
+      "keyboard-interactive": this.#keyboardInteractive(userAuth),
+      password: this.#passwords(userAuth),
+    };
+    do {
       this.#partial = false;
       for (const method of order) {
-        yield* this.#whileAllowed(method, sources[method]);
+        await this.#whileAllowed(method, sources[method]);
         if (this.#partial) break;
       }
-      if (!this.#partial) return;
+      // After a partial success the server wants another method, or another key: look from the
+      // start again.
+      if (this.#partial) sources.publickey = this.#publicKeys(userAuth);
+    } while (this.#partial);
+    if (!this.#succeeded) throw this.#refusal();
+  }
+
+  /**
+   * What a server that hangs up in the middle was offered.
+   *
+   * @returns To follow the reason; empty where it was nothing.
+   */
+  offered(): string {
+    return this.#offered.length === 0 ? "" : `; offered: ${this.#offered.join(", ")}`;
+  }
+
+  #take(reply: AuthReply): void {
+    if (reply.kind === "success") {
+      this.#succeeded = true;
+      this.#allowed = [];
+    } else {
+      this.#allowed = reply.methods;
+      this.#partial = reply.partial;
     }
   }
 
-  async *#whileAllowed(
-    method: AuthMethod,
-    source: AsyncGenerator<Attempt>,
-  ): AsyncGenerator<Attempt> {
+  async #whileAllowed(method: AuthMethod, attempts: Attempts): Promise<void> {
     while (this.#allowed.includes(method) && !this.#partial) {
-      const { value, done } = await source.next();
+      const { value, done } = await attempts.next();
       if (done) return;
-      yield value;
+      this.#take(value);
     }
   }
 
-  async *#publicKeys(): AsyncGenerator<Attempt> {
+  async *#publicKeys(userAuth: UserAuth): Attempts {
     for (const identity of this.#credentials.identities ?? []) {
-      const key = await this.#ask(() => identity.publicKey());
-      if (key === undefined) continue;
-      log.debug("offering {name} ({type})", { name: identity.name, type: key.type });
+      if (this.#used.has(identity)) continue;
+      const blob = await this.#ask(() => identity.publicKey());
+      if (blob === undefined || !this.#isLongEnough(identity.name, blob)) continue;
+      const { serverSigAlgs } = userAuth;
+      const algorithm = algorithmFor(blob, this.#accepted, serverSigAlgs);
+      if (algorithm === undefined) {
+        sayUnfit(identity.name, blob, serverSigAlgs);
+        continue;
+      }
+      log.debug("offering {name} ({type})", { name: identity.name, type: algorithm.name });
       this.#offered.push(identity.name);
-      const failed = (error: unknown) => log.warn("{reason}", { reason: messageOf(error) });
-      const signer: Identity = {
-        name: identity.name,
-        publicBlob: identity.publicBlob,
-        publicKey: () => Promise.resolve(key),
-        sign: (data, hash) => this.#ask(() => identity.sign(data, hash)),
-      };
-      yield {
-        type: "agent",
-        username: this.#username,
-        agent: new OneKeyAgent(signer, key, failed),
-      };
+      const reply = await userAuth.publicKey(blob, algorithm, (data) => {
+        return this.#ask(() => identity.sign(data, algorithm.signature)).catch((error) => {
+          if (!(error instanceof SessionError) || error.code === "cancelled") throw error;
+          log.warn("{reason}", { reason: messageOf(error) });
+          return undefined;
+        });
+      });
+      if (reply === undefined) continue;
+      if (reply.kind === "failure" && reply.partial) this.#used.add(identity);
+      yield reply;
     }
   }
 
-  async *#keyboardInteractive(): AsyncGenerator<Attempt> {
+  /** A key that is too short is no proof (RequiredRSASize of ssh_config(5)). */
+  #isLongEnough(name: string, blob: Buffer): boolean {
+    const { requiredRsaSize = DEFAULT_RSA_SIZE } = this.#credentials;
+    const bits = rsaBits(readCertificate(blob)?.publicBlob ?? blob);
+    if (bits === undefined || bits >= requiredRsaSize) return true;
+    log.warn("{reason}", {
+      reason: `identity ${name} is not used: an RSA key of ${bits} bits, and RequiredRSASize is ` +
+        requiredRsaSize,
+    });
+    return false;
+  }
+
+  async *#keyboardInteractive(userAuth: UserAuth): Attempts {
     const { prompter, password } = this.#credentials;
     if (prompter === undefined && password === undefined) return;
     let declined = false;
     let usedPassword = false;
-    const prompt: KeyboardInteractive = (name, instruction, _language, prompts, finish) => {
-      const questions = prompts.map(({ prompt, echo }): Question => ({
-        prompt: `(${this.#target}) ${prompt}`,
-        echo: echo === true,
-      }));
+    const answer = async (name: string, instruction: string, asked: readonly Question[]) => {
       // The usual server asks for nothing but the password this way.
-      if (password !== undefined && !usedPassword && isPasswordQuestion(questions)) {
+      if (password !== undefined && !usedPassword && isPasswordQuestion(asked)) {
         usedPassword = true;
-        finish([password]);
-        return;
+        return [password];
       }
-      this.#ask(() =>
+      const questions = asked.map(({ prompt, echo }): Question => ({
+        prompt: `(${this.#target}) ${prompt}`,
+        echo,
+      }));
+      const answers = await this.#ask(() =>
         prompter?.questions(name, instruction, questions) ?? Promise.resolve(undefined)
-      )
-        .then((answers) => {
-          declined = answers === undefined;
-          finish(answers ?? []);
-        }, this.onAbort);
+      );
+      declined = answers === undefined;
+      return answers ?? [];
     };
     for (let tries = 0; tries < this.#passwordPrompts() && !declined; tries++) {
       if (tries > 0 && prompter === undefined) return;
       this.#offered.push("keyboard-interactive");
-      yield { type: "keyboard-interactive", username: this.#username, prompt };
+      yield await userAuth.keyboardInteractive(answer);
     }
   }
 
-  async *#passwords(): AsyncGenerator<Attempt> {
+  async *#passwords(userAuth: UserAuth): Attempts {
     const { prompter, password } = this.#credentials;
-    const username = this.#username;
     if (password !== undefined) {
       this.#offered.push("password");
-      yield { type: "password", username, password };
+      yield await userAuth.password(password);
     }
     for (let tries = 0; tries < this.#passwordPrompts(); tries++) {
       const answer = await this.#ask(() =>
@@ -203,12 +203,24 @@ export class Authenticator {
       );
       if (answer === undefined) return;
       this.#offered.push("password");
-      yield { type: "password", username, password: answer };
+      yield await userAuth.password(answer);
     }
   }
 
   #passwordPrompts(): number {
     return this.#credentials.passwordPrompts ?? DEFAULT_PASSWORD_PROMPTS;
+  }
+
+  /** The error for a server that accepted none of it. */
+  #refusal(): SessionError {
+    const hint = this.#allowed.includes("publickey")
+      ? "name the right private key with -i, or add its public half to authorized_keys on the server"
+      : "check the user name and the password";
+    return new SessionError(
+      `${this.#target}: permission denied (${this.#allowed.join(",")})` +
+        (this.offered() || "; nothing was offered"),
+      { code: "auth-failed", hint },
+    );
   }
 
   async #ask<T>(question: () => Promise<T>): Promise<T> {
@@ -224,4 +236,15 @@ export class Authenticator {
 function isPasswordQuestion(questions: readonly Question[]): boolean {
   const only = questions.length === 1 ? questions[0] : undefined;
   return only !== undefined && !only.echo && /password/i.test(only.prompt);
+}
+
+function sayUnfit(name: string, blob: Buffer, serverSigAlgs: readonly string[] | undefined): void {
+  const type = keyTypeOf(blob);
+  if (type.startsWith("ssh-rsa") && serverSigAlgs?.includes("ssh-rsa")) {
+    const reason = "the server takes RSA keys only with signatures that are off here; " +
+      `-o PubkeyAcceptedAlgorithms=+${type} would allow SHA-1`;
+    log.warn("identity {name} is not offered: {reason}", { name, reason });
+    return;
+  }
+  log.debug("{name} is not offered: {type} is off", { name, type });
 }

@@ -28,6 +28,7 @@ import { Listeners } from "./listeners.ts";
 import { connectFailure, openFailure, printable, sessionFailure } from "./reasons.ts";
 import { type ClientChannel, engineChannel, type EngineClient, newClient } from "./ssh2.ts";
 import { Transport } from "./transport.ts";
+import { UserAuth } from "./userauth.ts";
 
 const log = logger("ssh");
 
@@ -271,7 +272,6 @@ function handshake(
   const authenticator = new Authenticator(options.username, options.host, options.credentials);
   return new Promise((resolve, reject) => {
     let asking = 0;
-    let refused = false;
     let timer: ReturnType<typeof setTimeout> | undefined;
     let settled = false;
     const settle = (finish: () => void) => {
@@ -302,10 +302,7 @@ function handshake(
       }, timeout);
     };
     const onError = (error: Error & { level?: string }) => {
-      // A key that cannot sign is passed over; the next attempt follows by itself.
-      if (error.level === "agent") return;
-      if (error.level === "client-authentication" || refused) return fail(authenticator.refusal());
-      fail(sessionFailure(error, target));
+      fail(sessionFailure(error, target, authenticator.offered()));
     };
     const onClose = () => fail(sessionFailure(undefined, target));
 
@@ -315,7 +312,6 @@ function handshake(
     engine.once("close", onClose);
     engine.once("ready", () => settle(resolve));
     engine.on("banner", (text: string) => options.onBanner?.(text));
-    authenticator.onAbort = fail;
     authenticator.onAsking = (begins) => {
       asking += begins ? 1 : -1;
       restart();
@@ -347,14 +343,8 @@ function handshake(
               verify(false);
             });
         },
-        authHandler: (_methods: unknown, _partial: unknown, attempt: (next: never) => void) => {
-          authenticator.next().then((next) => {
-            refused = next === false;
-            attempt(next as never);
-          }, fail);
-        },
       });
-      authenticator.watch(engine._protocol);
+      authenticator.authenticate(new UserAuth(engine._protocol, options.username)).catch(fail);
       // What ssh2 does not show, and sshd explains its refusals with.
       engine._protocol._handlers.DEBUG = (_protocol, _display, message) => {
         if (said.length < MAX_SAID) said.push(message.slice(0, MAX_SAID_LENGTH));

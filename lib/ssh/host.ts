@@ -5,7 +5,6 @@
  */
 import { homedir } from "node:os";
 import { join } from "node:path";
-import process from "node:process";
 import { userName } from "../runtime.ts";
 import type { AlgorithmChoice } from "./algorithms.ts";
 import type { AuthMethod } from "./auth.ts";
@@ -16,7 +15,8 @@ import {
   pinnedVerifier,
   type StrictHostKeyChecking,
 } from "./host_keys.ts";
-import { gatherIdentities } from "./identities.ts";
+import { gatherIdentities, type NamedKey } from "./identities.ts";
+import { acceptedAlgorithms } from "./key_algorithms.ts";
 import type { Prompter } from "./prompter.ts";
 
 /** How to reach a server, how to know it, and how to be known by it. */
@@ -48,20 +48,32 @@ export interface ConnectOptions {
   readonly noHostAuthenticationForLocalhost?: boolean;
   /** Private key files; ssh's default identities when missing. */
   readonly identityFiles?: readonly string[];
-  /** OpenSSH certificates that belong to keys here or in the agent. */
+  /**
+   * Private keys as text, in OpenSSH's format or PEM; also as CI systems keep them, with `\n`
+   * written out or the whole in base64. With a name, messages call the key so.
+   */
+  readonly privateKeys?: readonly (string | NamedKey)[];
+  /** The passphrase of encrypted keys, where it needs no asking. */
+  readonly passphrase?: string;
+  /** Certificate files; `KEY-cert.pub` beside each key file when missing. */
   readonly certificateFiles?: readonly string[];
-  /** Private keys as text, in OpenSSH's format or PEM; decrypted. */
-  readonly privateKeys?: readonly string[];
+  /**
+   * Algorithms that keys are used with, as PubkeyAcceptedAlgorithms of ssh_config(5): `a,b`,
+   * `+a,b`, `-a,b` or `^a,b`, with `*` and `?`. RSA with SHA-1 is off unless named.
+   */
+  readonly pubkeyAcceptedAlgorithms?: string;
+  /** Bits of the smallest RSA key that is used; 1024 by default. */
+  readonly requiredRsaSize?: number;
   /** Whether only the keys named here are offered, whatever the agent holds besides. */
   readonly identitiesOnly?: boolean;
-  /** The agent's socket; `SSH_AUTH_SOCK` by default, `"none"` for no agent. */
+  /**
+   * The agent's socket, or its named pipe on Windows; `"none"` for no agent, `"$NAME"` for what a
+   * variable says. `"SSH_AUTH_SOCK"`, the variable of that name, by default; on Windows, where it
+   * is not set, OpenSSH's pipe.
+   */
   readonly agent?: string;
   /** A password that needs no asking. */
   readonly password?: string;
-  /** Signature algorithms for publickey authentication: a list as ssh_config(5) has it. */
-  readonly pubkeyAcceptedAlgorithms?: string;
-  /** RSA keys with fewer bits are not used; ssh's limit by default. */
-  readonly requiredRsaSize?: number;
   /** Asks a person for whatever else is needed; without one nobody is asked. */
   readonly prompter?: Prompter;
   /** Authentication methods in the order to try them. */
@@ -106,6 +118,7 @@ export async function connectHost(options: ConnectOptions): Promise<SshClient> {
   if (!Number.isInteger(port) || port < 1 || port > 65535) {
     throw new RangeError(`port must be a number from 1 to 65535, not ${port}`);
   }
+  const accepted = acceptedAlgorithms(options.pubkeyAcceptedAlgorithms);
   return await SshClient.connect({
     ...options,
     port,
@@ -115,10 +128,15 @@ export async function connectHost(options: ConnectOptions): Promise<SshClient> {
       identities: await gatherIdentities({
         files: options.identityFiles,
         texts: options.privateKeys,
+        certificates: options.certificateFiles,
         only: options.identitiesOnly,
-        agent: options.agent ?? process.env["SSH_AUTH_SOCK"],
+        agent: options.agent,
+        passphrase: options.passphrase,
         prompter: options.prompter,
+        signal: options.signal,
       }),
+      acceptedAlgorithms: accepted,
+      requiredRsaSize: options.requiredRsaSize,
       password: options.password,
       prompter: options.prompter,
       methods: options.authMethods,

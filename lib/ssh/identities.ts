@@ -7,32 +7,42 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { adviceOf } from "../errors.ts";
 import { logger } from "../log.ts";
-import { agentIdentities } from "./agent.ts";
-import { fileIdentity, type Identity, isMissingFile, textIdentity } from "./keys.ts";
-import type { Prompter } from "./prompter.ts";
+import { agentIdentities, agentSocket } from "./agent.ts";
+import { namedCertificates, ownCertificate, usableCertificate } from "./certificates.ts";
+import { fileIdentity, type Identity, isMissingFile, textIdentity, type Unlock } from "./keys.ts";
 
 const log = logger("ssh");
 
-/** ssh's default identities (ssh_config(5), IdentityFile), as far as ssh2 can use them. */
-const DEFAULT_FILES = ["id_rsa", "id_ecdsa", "id_ed25519"];
+/** ssh's default identities (ssh_config(5), IdentityFile), as far as anybody still uses them. */
+const DEFAULT_FILES = ["id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"];
+
+/** A private key as text, and what to call it. */
+export interface NamedKey {
+  /** What messages call it, such as `env:DEPLOY_KEY`. */
+  readonly name: string;
+  /** The key. */
+  readonly text: string;
+}
 
 /** Where a user's keys may be. */
-export interface IdentitySources {
+export interface IdentitySources extends Unlock {
   /** Private key files; the default identities of `~/.ssh` where missing. */
   readonly files?: readonly string[] | undefined;
   /** Private keys as text. */
-  readonly texts?: readonly string[] | undefined;
+  readonly texts?: readonly (string | NamedKey)[] | undefined;
+  /** Certificate files; `KEY-cert.pub` beside each key where there are none. */
+  readonly certificates?: readonly string[] | undefined;
   /** Whether an agent's other keys are left out (IdentitiesOnly of ssh_config(5)). */
   readonly only?: boolean | undefined;
-  /** The agent's socket; missing or `none` for no agent. */
+  /** The agent, as IdentityAgent of ssh_config(5) says it. */
   readonly agent?: string | undefined;
-  /** Asks for passphrases. */
-  readonly prompter?: Prompter | undefined;
+  /** Gives every request to the agent up. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Collects a user's keys in ssh's order: those in the agent that were also named, the agent's
- * others, then the rest of those named.
+ * Collects a user's keys in ssh's order: the certificates that were named, keys in the agent that
+ * were also named, the agent's others, then the rest of those named.
  *
  * @param sources Where to look.
  * @returns The keys, each once.
@@ -40,31 +50,57 @@ export interface IdentitySources {
  *   that was named and cannot be used is passed over with a warning, as ssh does.
  */
 export async function gatherIdentities(sources: IdentitySources): Promise<Identity[]> {
-  const texts = (sources.texts ?? []).map((text, index) =>
-    textIdentity(`private key ${index + 1}`, text)
-  );
-  const named = [...texts, ...await fromFiles(sources)];
-  const agent = sources.agent === undefined || sources.agent === "none"
-    ? []
-    : await agentIdentities(sources.agent);
+  const texts = (sources.texts ?? []).map((given, index) => {
+    const { name, text } = typeof given === "string"
+      ? { name: `private key ${index + 1}`, text: given }
+      : given;
+    return textIdentity(name, text, sources);
+  });
+  const socket = agentSocket(sources.agent);
+  const held = socket === undefined ? [] : await agentIdentities(socket, sources.signal);
+  const named = [...texts, ...await fromFiles(sources, held)];
+  // Any key of the agent may sign for a certificate that was named: it is not offered itself.
+  const certificates = await namedCertificates(sources.certificates ?? [], [...held, ...named]);
+  const agent = held.filter((identity) => usableCertificate(identity));
   const inBoth = agent.filter((identity) => holds(named, identity));
   const others = sources.only ? [] : agent.filter((identity) => !holds(named, identity));
-  const rest = named.filter((identity) => !holds(agent, identity));
-  return [...inBoth, ...others, ...rest];
+  const rest = named.filter((identity) => !holds(held, identity) && canSign(identity, sources));
+  return unique([...certificates, ...inBoth, ...others, ...rest]);
 }
 
-async function fromFiles({ files, prompter }: IdentitySources): Promise<Identity[]> {
+async function fromFiles(
+  sources: IdentitySources,
+  held: readonly Identity[],
+): Promise<Identity[]> {
+  const { files, certificates = [] } = sources;
   const paths = files ?? DEFAULT_FILES.map((name) => join(homedir(), ".ssh", name));
   const found: Identity[] = [];
   for (const path of paths) {
     try {
-      found.push(await fileIdentity(path, prompter));
+      const identity = await fileIdentity(path, sources);
+      found.push(identity);
+      // As for ssh, naming a certificate takes the place of looking for one.
+      if (certificates.length > 0) continue;
+      const certificate = await ownCertificate(path, identity, held);
+      if (certificate !== undefined) found.push(certificate);
     } catch (error) {
       if (files === undefined && isMissingFile(error)) continue;
       log.warn("{reason}", { reason: adviceOf(error) });
     }
   }
   return found;
+}
+
+function canSign({ name, needsAgent }: Identity, { files }: IdentitySources): boolean {
+  if (needsAgent === undefined) return true;
+  const reason = `identity ${name} ${needsAgent}, and no agent holds it; ssh-add can add it to one`;
+  if (files === undefined) log.debug("{reason}", { reason });
+  else log.warn("{reason}", { reason });
+  return false;
+}
+
+function unique(identities: readonly Identity[]): Identity[] {
+  return identities.filter((identity, index) => !holds(identities.slice(0, index), identity));
 }
 
 function holds(identities: readonly Identity[], wanted: Identity): boolean {

@@ -1,102 +1,115 @@
 /**
- * Private keys in files: OpenSSH's own format, and PEM (PKCS#1, SEC1, PKCS#8).
+ * The keys that prove who a user is, from files and from text.
  *
  * @module
  */
 import { Buffer } from "node:buffer";
-import { createPrivateKey, sign } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import process from "node:process";
 import { messageOf, SessionError, systemCodeOf } from "../errors.ts";
-import { ecHashOf, normalizeEcPem } from "./ec_key.ts";
+import { logger } from "../log.ts";
+import { isFidoType, keyTypeOf } from "./key_algorithms.ts";
+import { parsePrivateKey, type PrivateKey, readKeyHeader } from "./private_key.ts";
 import type { Prompter } from "./prompter.ts";
-import { generateKeyPairSync, parseKey, type SshKey } from "./ssh2.ts";
+import { parsePublicKey, readPublicKeyFile } from "./public_key.ts";
+import { generateKeyPairSync } from "./ssh2.ts";
+
+const log = logger("ssh");
 
 /** A key that can prove who the user is, wherever its private half lives. */
 export interface Identity {
   /** What people call it: a file's path, or the comment that the agent has for it. */
   readonly name: string;
-  /** The public half as SSH encodes it, where it is known without asking anybody. */
+  /** The public key or certificate as SSH encodes it, where known without asking anybody. */
   readonly publicBlob: Buffer | undefined;
+  /** Why only an agent can sign for it, to follow its name; missing where it signs itself. */
+  readonly needsAgent?: string | undefined;
   /**
-   * The public half, to be offered.
+   * The public key or certificate, to be offered.
    *
    * @returns undefined where it cannot be had, for instance because nobody gave the passphrase.
    */
-  publicKey(): Promise<SshKey | undefined>;
+  publicKey(): Promise<Buffer | undefined>;
   /**
    * Signs; this is when a passphrase is asked for.
    *
    * @param data What is to be signed.
-   * @param hash The digest's name where the key type leaves a choice.
-   * @returns The signature as node:crypto makes it.
-   * @throws {SessionError} `identity-unreadable` where it cannot be made.
+   * @param algorithm The signature algorithm, such as `rsa-sha2-512`.
+   * @returns The whole signature as SSH encodes it, with its algorithm's name.
+   * @throws {SessionError} `identity-unreadable` or `agent-failed` where it cannot be made.
    */
-  sign(data: Buffer, hash: string | undefined): Promise<Buffer>;
+  sign(data: Buffer, algorithm: string): Promise<Buffer>;
+}
+
+/** What opens an encrypted key. */
+export interface Unlock {
+  /** A passphrase that needs no asking; it is tried first. */
+  readonly passphrase?: string | undefined;
+  /** Asks for one; without either an encrypted key is offered but cannot sign. */
+  readonly prompter?: Prompter | undefined;
 }
 
 /** Bytes of a key file; real ones have a few thousand. */
 const MAX_KEY_FILE = 1024 * 1024;
 const PASSPHRASE_TRIES = 3;
+const ONLY_PUBLIC = "is only a public key";
+const ON_AUTHENTICATOR = "is a key on a FIDO authenticator";
 
 /**
- * The identity in a file.
+ * The identity in a file. As for ssh, a public key alone will do where an agent holds the rest.
  *
  * @param path The private key's path.
- * @param prompter Asks for the passphrase of an encrypted key; without one such a key is offered
- *   but cannot sign.
+ * @param unlock What opens it where it is encrypted.
  * @returns The identity; an encrypted one stays so until it has to sign.
- * @throws {SessionError} `identity-unreadable` when the file is missing, is no private key, or can
- *   be read by others.
+ * @throws {SessionError} `identity-unreadable` when the file is missing, is no key, or can be read
+ *   by others.
  */
-export async function fileIdentity(path: string, prompter?: Prompter): Promise<Identity> {
-  const text = await readKeyFile(path);
-  const parsed = parsePrivateKey(text);
-  if (parsed instanceof Error) {
-    if (!isEncrypted(text)) {
-      throw unreadable(path, `is not a private key that fairlead can read: ${parsed.message}`);
-    }
-    const publicKey = await publicHalf(path, text);
-    return new EncryptedIdentity(path, text, publicKey, prompter);
+export async function fileIdentity(path: string, unlock: Unlock = {}): Promise<Identity> {
+  const publicHalf = () => readPublicKeyFile(`${path}.pub`).catch(() => undefined);
+  let text: string;
+  try {
+    text = await readKeyFile(path);
+  } catch (error) {
+    const blob = isMissingFile(error) ? await publicHalf() : undefined;
+    if (blob === undefined) throw error;
+    return agentOnly(`${path}.pub`, blob, ONLY_PUBLIC);
   }
-  return keyIdentity(path, parsed);
-}
-
-/**
- * The identity of a key that is already in memory.
- *
- * @param name What to call it.
- * @param key The private key.
- * @returns The identity.
- */
-export function keyIdentity(name: string, key: SshKey): Identity {
-  return {
-    name,
-    publicBlob: key.getPublicSSH(),
-    publicKey: () => Promise.resolve(key),
-    sign: (data, hash) => Promise.resolve(signWith(name, key, data, hash)),
-  };
+  const publicBlob = parsePublicKey(text);
+  if (publicBlob !== undefined) return agentOnly(path, publicBlob, ONLY_PUBLIC);
+  const header = readKeyHeader(text);
+  if (header.publicBlob !== undefined && isFidoType(keyTypeOf(header.publicBlob))) {
+    return agentOnly(path, header.publicBlob, ON_AUTHENTICATOR);
+  }
+  const key = parsePrivateKey(text);
+  if (!(key instanceof Error)) return keyIdentity(path, key);
+  if (!header.encrypted) {
+    throw unreadable(path, `is not a private key that fairlead can read: ${key.message}`);
+  }
+  return new EncryptedIdentity(path, text, header.publicBlob ?? await publicHalf(), unlock);
 }
 
 /**
  * The identity in a private key's text.
  *
  * @param name What to call it.
- * @param text The key, in OpenSSH's format or PEM.
- * @param passphrase Decrypts it, where it is encrypted.
+ * @param given The key, in OpenSSH's format or PEM; also as CI systems keep it, with `\n` written
+ *   out, or the whole of it in base64.
+ * @param unlock What opens it where it is encrypted.
  * @returns The identity.
- * @throws {SessionError} `identity-unreadable` when it is no private key, or the passphrase is
- *   wrong or missing.
+ * @throws {SessionError} `identity-unreadable` when it is no private key, or is encrypted and there
+ *   is nothing to open it with.
  */
-export function textIdentity(name: string, text: string, passphrase?: string): Identity {
-  const key = parsePrivateKey(text, passphrase);
-  if (key instanceof Error) {
-    const reason = isEncrypted(text)
-      ? passphrase === undefined ? "is encrypted and no passphrase was given" : "does not open"
-      : `cannot be read: ${key.message}`;
-    throw unreadable(name, reason);
-  }
-  return keyIdentity(name, key);
+export function textIdentity(name: string, given: string, unlock: Unlock = {}): Identity {
+  const text = plainText(given);
+  const { encrypted, publicBlob } = readKeyHeader(text);
+  const key = parsePrivateKey(text, encrypted ? unlock.passphrase : undefined);
+  if (!(key instanceof Error)) return keyIdentity(name, key);
+  if (!encrypted) throw unreadable(name, `cannot be read: ${key.message}`);
+  if (unlock.prompter !== undefined) return new EncryptedIdentity(name, text, publicBlob, unlock);
+  const reason = unlock.passphrase === undefined
+    ? "is encrypted and no passphrase was given"
+    : "is not opened by the passphrase that was given";
+  throw unreadable(name, reason);
 }
 
 /**
@@ -121,49 +134,81 @@ export function isMissingFile(error: unknown): boolean {
   return error instanceof SessionError && systemCodeOf(error.cause) === "ENOENT";
 }
 
+function keyIdentity(name: string, key: PrivateKey): Identity {
+  return {
+    name,
+    publicBlob: key.publicBlob,
+    publicKey: () => Promise.resolve(key.publicBlob),
+    sign: (data, algorithm) => Promise.resolve(signWith(name, key, data, algorithm)),
+  };
+}
+
+function agentOnly(name: string, blob: Buffer, needsAgent: string): Identity {
+  return {
+    name,
+    publicBlob: blob,
+    needsAgent,
+    publicKey: () => Promise.resolve(blob),
+    sign: () => Promise.reject(unreadable(name, `${needsAgent}, and cannot sign`)),
+  };
+}
+
 class EncryptedIdentity implements Identity {
   readonly name: string;
   readonly #text: string;
-  readonly #public: SshKey | undefined;
-  readonly #prompter: Prompter | undefined;
-  #key: SshKey | undefined;
+  readonly #publicBlob: Buffer | undefined;
+  readonly #unlock: Unlock;
+  #key: PrivateKey | undefined;
+  #triedPassphrase = false;
 
-  constructor(
-    path: string,
-    text: string,
-    publicKey: SshKey | undefined,
-    prompter: Prompter | undefined,
-  ) {
-    this.name = path;
+  constructor(name: string, text: string, publicBlob: Buffer | undefined, unlock: Unlock) {
+    this.name = name;
     this.#text = text;
-    this.#public = publicKey;
-    this.#prompter = prompter;
+    this.#publicBlob = publicBlob;
+    this.#unlock = unlock;
   }
 
   get publicBlob(): Buffer | undefined {
-    return (this.#public ?? this.#key)?.getPublicSSH();
+    return this.#publicBlob ?? this.#key?.publicBlob;
   }
 
-  async publicKey(): Promise<SshKey | undefined> {
-    return this.#public ?? await this.#decrypt();
+  async publicKey(): Promise<Buffer | undefined> {
+    return this.#publicBlob ?? (await this.#decrypt())?.publicBlob;
   }
 
-  async sign(data: Buffer, hash: string | undefined): Promise<Buffer> {
+  async sign(data: Buffer, algorithm: string): Promise<Buffer> {
     const key = await this.#decrypt();
     if (key === undefined) throw unreadable(this.name, "was not decrypted");
-    return signWith(this.name, key, data, hash);
+    return signWith(this.name, key, data, algorithm);
   }
 
-  async #decrypt(): Promise<SshKey | undefined> {
+  async #decrypt(): Promise<PrivateKey | undefined> {
+    this.#tryPassphrase();
+    const { prompter } = this.#unlock;
     for (let tries = 0; this.#key === undefined && tries < PASSPHRASE_TRIES; tries++) {
       // ssh's own words, with which scripts answer; it says nothing else after a wrong one.
-      const prompt = `Enter passphrase for key '${this.name}': `;
-      const passphrase = await this.#prompter?.secret(prompt);
+      const passphrase = await prompter?.secret(`Enter passphrase for key '${this.name}': `);
       if (passphrase === undefined || passphrase === "") return undefined;
-      const key = parsePrivateKey(this.#text, passphrase);
-      if (!(key instanceof Error)) this.#key = key;
+      this.#open(passphrase);
     }
     return this.#key;
+  }
+
+  #tryPassphrase(): void {
+    const { passphrase } = this.#unlock;
+    if (passphrase === undefined || this.#triedPassphrase) return;
+    this.#triedPassphrase = true;
+    if (this.#open(passphrase)) return;
+    log.warn("{reason}", {
+      reason: `identity ${this.name} is not opened by the passphrase that was given`,
+    });
+  }
+
+  #open(passphrase: string): boolean {
+    const key = parsePrivateKey(this.#text, passphrase);
+    if (key instanceof Error) return false;
+    this.#key = key;
+    return true;
   }
 }
 
@@ -172,14 +217,16 @@ async function readKeyFile(path: string): Promise<string> {
     const info = await stat(path);
     if (!info.isFile()) throw unreadable(path, "is not a file");
     if (info.size > MAX_KEY_FILE) throw unreadable(path, "is too large for a key");
+    const text = await readFile(path, "utf8");
     // Only our own files are judged, as ssh does: a key that root put there is root's decision.
     if (process.platform !== "win32" && info.uid === process.getuid?.() && (info.mode & 0o077)) {
+      if (parsePublicKey(text) !== undefined) return text;
       const mode = (info.mode & 0o777).toString(8).padStart(4, "0");
       throw unreadable(path, `is readable by others (mode ${mode}) and is therefore not used`, {
         hint: `run: chmod 600 '${path}'`,
       });
     }
-    return await readFile(path, "utf8");
+    return text;
   } catch (error) {
     if (error instanceof SessionError) throw error;
     const code = systemCodeOf(error);
@@ -192,85 +239,16 @@ async function readKeyFile(path: string): Promise<string> {
   }
 }
 
-/** @returns The key, or ssh2's error. */
-function parsePrivateKey(text: string, passphrase?: string): SshKey | Error {
-  const isPem = /BEGIN ((RSA|EC|ENCRYPTED) )?PRIVATE KEY/.test(text);
-  const plain = isPem ? fromPem(text, passphrase) : text;
-  if (plain instanceof Error) return plain;
+/** Undoes what CI systems do to a file that has to fit into one line. */
+function plainText(given: string): string {
+  const decoded = /-----BEGIN/.test(given) ? given : Buffer.from(given, "base64").toString("utf8");
+  const text = /-----BEGIN/.test(decoded) ? decoded : given;
+  return `${text.replace(/\\r|\r/g, "").replaceAll("\\n", "\n").trim()}\n`;
+}
+
+function signWith(name: string, key: PrivateKey, data: Buffer, algorithm: string): Buffer {
   try {
-    const key = parseKey(plain, passphrase);
-    if (key instanceof Error) return key;
-    return key.isPrivateKey() ? key : new Error("it is a public key");
-  } catch (error) {
-    return error instanceof Error ? error : new Error(String(error));
-  }
-}
-
-/**
- * Gives ssh2 the plain, older form of a key in PEM: it knows no PKCS#8, and leaves the padding of
- * an encrypted key behind its end, where Deno refuses it.
- */
-function fromPem(text: string, passphrase: string | undefined): string | Error {
-  try {
-    const key = createPrivateKey({
-      key: text,
-      ...(passphrase === undefined ? {} : { passphrase }),
-    });
-    if (key.asymmetricKeyType === "rsa") {
-      return key.export({ type: "pkcs1", format: "pem" }) as string;
-    }
-    if (key.asymmetricKeyType === "ec") {
-      return key.export({ type: "sec1", format: "pem" }) as string;
-    }
-    return new Error(`a ${key.asymmetricKeyType} key in PKCS#8; convert it with ssh-keygen -p`);
-  } catch (error) {
-    return error instanceof Error ? error : new Error(String(error));
-  }
-}
-
-function isEncrypted(text: string): boolean {
-  if (/ENCRYPTED/.test(text)) return true;
-  const header = openSshHeader(text);
-  return header !== undefined && header.cipher !== "none";
-}
-
-async function publicHalf(path: string, text: string): Promise<SshKey | undefined> {
-  const blob = openSshHeader(text)?.publicKey;
-  const source = blob ?? await readFile(`${path}.pub`, "utf8").catch(() => undefined);
-  if (source === undefined) return undefined;
-  const key = parseKey(source);
-  return key instanceof Error ? undefined : key;
-}
-
-/** The part of OpenSSH's key format that is never encrypted (PROTOCOL.key in OpenSSH's source). */
-function openSshHeader(text: string): { cipher: string; publicKey: Buffer } | undefined {
-  const body = /BEGIN OPENSSH PRIVATE KEY-----([\s\S]+?)-----END/.exec(text)?.[1];
-  if (body === undefined) return undefined;
-  const data = Buffer.from(body, "base64");
-  let position = "openssh-key-v1\0".length;
-  const next = () => {
-    const length = data.readUInt32BE(position);
-    position += 4 + length;
-    return data.subarray(position - length, position);
-  };
-  try {
-    const cipher = next().toString("latin1");
-    next(); // kdf name
-    next(); // kdf options
-    position += 4; // number of keys
-    return { cipher, publicKey: next() };
-  } catch {
-    return undefined; // cut short: parseKey has the better words for it
-  }
-}
-
-function signWith(name: string, key: SshKey, data: Buffer, hash: string | undefined): Buffer {
-  try {
-    const ecHash = ecHashOf(key.type);
-    if (ecHash !== undefined) return sign(ecHash, data, normalizeEcPem(key.getPrivatePEM()));
-    const signature = key.sign(data, hash) as Buffer | Error;
-    if (signature instanceof Error) throw signature;
-    return signature;
+    return key.sign(data, algorithm);
   } catch (error) {
     throw unreadable(name, `cannot sign: ${messageOf(error)}`, { cause: error });
   }

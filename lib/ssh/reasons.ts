@@ -109,11 +109,13 @@ export function connectFailure(error: unknown): SessionError {
  *
  * @param error ssh2's error; undefined where the server just hung up.
  * @param server The server, as people write it.
+ * @param offered What it was offered to let the user in, to follow the reason; may be empty.
  * @returns The error for whoever owns the session.
  */
 export function sessionFailure(
   error: (Error & { level?: string }) | undefined,
   server: string,
+  offered = "",
 ): SessionError {
   if (error === undefined) {
     return new SessionError(`${server} closed the connection`, { code: "connection-lost" });
@@ -128,7 +130,7 @@ export function sessionFailure(
     });
   }
   if (TOO_MANY_FAILURES.test(message)) {
-    return new SessionError(`${server} hung up: too many authentication failures`, {
+    return new SessionError(`${server} hung up: too many authentication failures${offered}`, {
       code: "auth-failed",
       hint: "too many keys were offered; name the right one with -i and -o IdentitiesOnly=yes",
       cause: error,

@@ -25,6 +25,28 @@ export interface EngineClient extends ssh2.Client {
 /** The protocol machine below a client or a server connection. */
 export interface EngineProtocol {
   readonly _handlers: EngineHandlers;
+  /** The methods of the requests that are not answered yet: what a message 60 means. */
+  readonly _authsQueue: string[];
+  readonly _kex: { readonly sessionID: Buffer };
+  readonly _packetRW: {
+    readonly write: {
+      readonly allocStart: number;
+      alloc(length: number): Buffer;
+      finalize(packet: Buffer): Buffer;
+    };
+  };
+  readonly _cipher: { encrypt(packet: Buffer): void };
+  /** Set while keys are being exchanged; meanwhile packets wait in the queue. */
+  readonly _kexinit: unknown;
+  _queue: Buffer[] | undefined;
+  /** Sends USERAUTH_REQUEST with the method `none`. */
+  authNone(username: string): void;
+  /** The same with `password`. */
+  authPassword(username: string, password: string): void;
+  /** The same with `keyboard-interactive`. */
+  authKeyboard(username: string): void;
+  /** Sends USERAUTH_INFO_RESPONSE. */
+  authInfoRes(answers: string[]): void;
   /** Sends CHANNEL_WINDOW_ADJUST: the peer may send that many bytes more. */
   channelWindowAdjust(recipient: number, bytes: number): void;
   /** Sends CHANNEL_OPEN_FAILURE with a description; ssh2's own reject() sends none. */
@@ -35,7 +57,18 @@ export interface EngineProtocol {
 export interface EngineHandlers {
   DEBUG?: (protocol: EngineProtocol, display: boolean, message: string) => void;
   CHANNEL_OPEN: (protocol: EngineProtocol, open: ChannelOpen) => void;
+  SERVICE_ACCEPT: (protocol: EngineProtocol, service: string) => void;
+  EXT_INFO: (protocol: EngineProtocol, extensions: { name: string; algs: string[] }[]) => void;
+  USERAUTH_SUCCESS: (protocol: EngineProtocol) => void;
   USERAUTH_FAILURE: (protocol: EngineProtocol, methods: string[], partial: boolean) => void;
+  USERAUTH_PK_OK: (protocol: EngineProtocol, algorithm: string, blob: Buffer) => void;
+  USERAUTH_INFO_REQUEST: (
+    protocol: EngineProtocol,
+    name: string,
+    instruction: string,
+    prompts: { prompt: string; echo?: boolean }[],
+  ) => void;
+  USERAUTH_PASSWD_CHANGEREQ: (protocol: EngineProtocol, prompt: string) => void;
 }
 
 /** What a peer says of a channel that it opens (RFC 4254 section 5.1). */
@@ -101,5 +134,20 @@ export function engineChannel(channel: Duplex): EngineChannel {
   return channel as unknown as EngineChannel;
 }
 
-export const { BaseAgent, createAgent, Server } = ssh2;
+/**
+ * Sends a message that ssh2 has no method for; it waits for the end of a key exchange as ssh2's do.
+ *
+ * @param protocol The connection's protocol machine.
+ * @param payload The message, from its number on.
+ */
+export function sendPayload(protocol: EngineProtocol, payload: Buffer): void {
+  const { write } = protocol._packetRW;
+  const packet = write.alloc(payload.length);
+  packet.set(payload, write.allocStart);
+  const whole = write.finalize(packet);
+  if (protocol._kexinit === undefined) protocol._cipher.encrypt(whole);
+  else (protocol._queue ??= []).push(whole);
+}
+
+export const { Server } = ssh2;
 export const { parseKey, generateKeyPairSync } = ssh2.utils;

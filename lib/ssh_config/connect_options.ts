@@ -16,7 +16,10 @@ import { expandAll, expandCommand, expandHome, PROXY_TOKENS } from "./tokens.ts"
 import { isNone } from "./values.ts";
 
 /** What no file can say: it is the same for every server on the way. */
-export type Company = Pick<ConnectOptions, "prompter" | "onBanner" | "signal">;
+export type Company = Pick<
+  ConnectOptions,
+  "prompter" | "onBanner" | "signal" | "privateKeys" | "passphrase"
+>;
 
 const GLOBAL_KNOWN_HOSTS = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"];
 const AUTH_METHODS: readonly AuthMethod[] = ["publickey", "keyboard-interactive", "password"];

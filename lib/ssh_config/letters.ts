@@ -34,7 +34,11 @@ export const LETTERS: Readonly<Record<string, Letter>> = {
   "-g": turns("GatewayPorts", "yes", "listen on all interfaces where no bind address is given"),
   "-p": honoured("the server's port (22)", "Port", "port"),
   "-l": honoured("the user's name on the server", "User", "user"),
-  "-i": honoured("a private key; may be given several times", "IdentityFile", "file"),
+  "-i": honoured(
+    "a private key; env:NAME for one in a variable, - for stdin",
+    "IdentityFile",
+    "file",
+  ),
   "-J": honoured("go through these servers: [user@]host[:port],...", "ProxyJump", "hosts"),
   "-o": {
     policy: "honoured",

@@ -110,6 +110,14 @@ export interface Settings extends KeywordSettings {
   stdioForward?: Destination;
   /** The command line for the server's shell. */
   command?: string;
+  /** Variables that hold private keys: -i env:NAME. */
+  keyVariables?: string[];
+  /** Whether standard input is a private key: -i -. */
+  keyFromStdin?: boolean;
+  /** The variable that holds the password. */
+  passwordVariable?: string;
+  /** The variable that holds the passphrase of encrypted keys. */
+  passphraseVariable?: string;
   /** Where log lines go instead of stderr. */
   logFile?: string;
   json: boolean;

@@ -18,6 +18,8 @@ export interface Accounts {
   home: string;
   /** The user's password; without it, no password is right. */
   password?: string;
+  /** What the server finds in /etc/pam.d/sshd, instead of the machine's own; for root only. */
+  pam?: string;
 }
 
 /** For node:test, beside `skipUnless`: a reason where the machine does not allow it. */
@@ -50,6 +52,11 @@ export async function withAccounts(command: string[], accounts: Accounts): Promi
     const hash = accounts.password === undefined ? "*" : await crypt(accounts.password);
     await writeFile(shadow, `${name}:${hash}:19000:0:99999:7:::\n`, { mode: 0o600 });
     binds.push([shadow, "/etc/shadow"]);
+  }
+  if (accounts.pam !== undefined) {
+    const pam = join(accounts.dir, "pam");
+    await writeFile(pam, accounts.pam.replaceAll("DIR", accounts.dir));
+    binds.push([pam, "/etc/pam.d/sshd"]);
   }
   // Who is root only inside must be himself again for the server to let him in.
   const back = isRoot() ? [] : ["unshare", "--user", `--map-user=${uid}`, `--map-group=${gid}`];

@@ -61,6 +61,7 @@ export interface ServerKind {
   identityOptions?: string;
   hostKeys?: KeyPair[];
   password?: string;
+  pam?: string;
   /** Runs it under a passwd file of its own even without a password. */
   ownAccounts?: boolean;
   makeHostKeys(dir: string): Promise<KeyPair[]>;
@@ -128,6 +129,7 @@ async function startIn(
   if (kind.password !== undefined || kind.ownAccounts) {
     accounts = { dir, home: dir };
     if (kind.password !== undefined) accounts.password = kind.password;
+    if (kind.pam !== undefined) accounts.pam = kind.pam;
   }
 
   let output = "";

@@ -31,6 +31,11 @@ export interface SshdOptions {
    * only root can arrange: hand `skipUnlessAccounts({ password: true })` to the test.
    */
   password?: string;
+  /**
+   * Asks through PAM, with this instead of /etc/pam.d/sshd; beside `password`. `DIR` in it stands
+   * for the server's folder.
+   */
+  pam?: string;
 }
 
 /** Starts sshd; it accepts connections when the promise is fulfilled. */
@@ -60,7 +65,7 @@ function sshdConfig(
   options: SshdOptions,
   place: { dir: string; port: number; address: string; hostKeys: KeyPair[] },
 ): string {
-  const { config = [], password } = options;
+  const { config = [], password, pam } = options;
   // The first value wins in sshd_config, and a Match block reaches to the end of the file.
   const match = config.findIndex((line) => /^\s*match\b/i.test(line));
   const [first, last] = match < 0 ? [config, []] : [config.slice(0, match), config.slice(match)];
@@ -71,12 +76,12 @@ function sshdConfig(
     ...place.hostKeys.map((key) => `HostKey ${key.path}`),
     `AuthorizedKeysFile ${join(place.dir, "authorized_keys")}`,
     "StrictModes no",
-    "UsePAM no",
+    `UsePAM ${pam === undefined ? "no" : "yes"}`,
     "PidFile none",
     "UseDNS no",
     `PermitRootLogin ${password === undefined ? "prohibit-password" : "yes"}`,
-    `PasswordAuthentication ${password === undefined ? "no" : "yes"}`,
-    "KbdInteractiveAuthentication no",
+    `PasswordAuthentication ${password === undefined || pam !== undefined ? "no" : "yes"}`,
+    `KbdInteractiveAuthentication ${pam === undefined ? "no" : "yes"}`,
     "MaxStartups 1000",
     "MaxSessions 1000",
     "LogLevel DEBUG1",

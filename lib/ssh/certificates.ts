@@ -1,0 +1,118 @@
+/**
+ * A user's certificates, and who signs for each of them.
+ *
+ * @module
+ */
+import type { Buffer } from "node:buffer";
+import { messageOf, systemCodeOf } from "../errors.ts";
+import { logger } from "../log.ts";
+import { type Certificate, certificateFault, readCertificate } from "./certificate.ts";
+import type { Identity } from "./keys.ts";
+import { readPublicKeyFile } from "./public_key.ts";
+
+const log = logger("ssh");
+
+/**
+ * The certificates of files that a user named (CertificateFile of ssh_config(5)).
+ *
+ * @param paths The files.
+ * @param keys Every key there is, those of the agent first: they need no passphrase.
+ * @returns One identity a certificate that can be used; a warning is logged for each of the others.
+ */
+export async function namedCertificates(
+  paths: readonly string[],
+  keys: readonly Identity[],
+): Promise<Identity[]> {
+  const found: Identity[] = [];
+  for (const path of paths) {
+    const certificate = await load(path);
+    if (certificate === undefined) continue;
+    const signer = signerOf(certificate, keys);
+    if (signer === undefined) {
+      warn(path, "has no private key here; name its key with -i, or add it to the agent");
+    } else found.push(certified(path, certificate.blob, signer));
+  }
+  return found;
+}
+
+/**
+ * The certificate beside a key file, `KEY-cert.pub`.
+ *
+ * @param keyPath The key's path.
+ * @param key The key.
+ * @param held The agent's keys, which sign where the file has only the public half.
+ * @returns undefined where there is none that can be used.
+ */
+export async function ownCertificate(
+  keyPath: string,
+  key: Identity,
+  held: readonly Identity[],
+): Promise<Identity | undefined> {
+  const path = `${keyPath.replace(/\.pub$/, "")}-cert.pub`;
+  const certificate = await load(path, true);
+  if (certificate === undefined) return undefined;
+  // The public half of an encrypted key in PEM is not known before it is opened.
+  if (key.publicBlob !== undefined && !key.publicBlob.equals(certificate.publicBlob)) {
+    warn(path, `is not for the key beside it, ${key.name}`);
+    return undefined;
+  }
+  const signer = signerOf(certificate, held) ?? (key.needsAgent === undefined ? key : undefined);
+  return signer === undefined ? undefined : certified(path, certificate.blob, signer);
+}
+
+/**
+ * Whether an identity is no certificate, or one that may let somebody in.
+ *
+ * @param identity The identity; a warning is logged where it is of no use.
+ * @returns Whether to offer it.
+ */
+export function usableCertificate({ name, publicBlob }: Identity): boolean {
+  return publicBlob === undefined || check(name, publicBlob) !== false;
+}
+
+async function load(path: string, mayBeMissing = false): Promise<Certificate | undefined> {
+  try {
+    const blob = await readPublicKeyFile(path);
+    const certificate = blob === undefined ? undefined : check(path, blob);
+    if (certificate === undefined) warn(path, "is no certificate");
+    return certificate || undefined;
+  } catch (error) {
+    const missing = systemCodeOf(error) === "ENOENT";
+    if (missing && mayBeMissing) return undefined;
+    warn(path, missing ? "does not exist" : `cannot be read: ${messageOf(error)}`);
+    return undefined;
+  }
+}
+
+/** @returns undefined for a plain key, false for a certificate of no use, which is warned of. */
+function check(name: string, blob: Buffer): Certificate | false | undefined {
+  try {
+    const certificate = readCertificate(blob);
+    const fault = certificate && certificateFault(certificate, Date.now());
+    if (fault === undefined) return certificate;
+    warn(name, fault);
+  } catch (error) {
+    warn(name, `cannot be read: ${messageOf(error)}`);
+  }
+  return false;
+}
+
+function signerOf(certificate: Certificate, keys: readonly Identity[]): Identity | undefined {
+  const has = (blob: Buffer) => ({ publicBlob, needsAgent }: Identity) =>
+    needsAgent === undefined && publicBlob?.equals(blob);
+  // An agent may hold a key only together with its certificate.
+  return keys.find(has(certificate.publicBlob)) ?? keys.find(has(certificate.blob));
+}
+
+function certified(name: string, blob: Buffer, signer: Identity): Identity {
+  return {
+    name,
+    publicBlob: blob,
+    publicKey: () => Promise.resolve(blob),
+    sign: (data, algorithm) => signer.sign(data, algorithm),
+  };
+}
+
+function warn(name: string, reason: string): void {
+  log.warn("{reason}", { reason: `certificate ${name} ${reason}` });
+}

@@ -1,0 +1,242 @@
+/** Second factors through PAM, agents with many keys, and old RSA: against the real sshd. */
+import assert from "node:assert/strict";
+import { existsSync, readdirSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { SessionError } from "../../lib/errors.ts";
+import type { Prompter, Question } from "../../lib/ssh/prompter.ts";
+import { connect, type ConnectOptions } from "../../lib/tunnel/tunnel.ts";
+import { skipUnlessAccounts } from "../support/accounts.ts";
+import { type KeyPair, makeKey } from "../support/keys.ts";
+import { startAgent } from "../support/ssh_agent.ts";
+import { type SshServer, startSshd } from "../support/sshd.ts";
+import { run, skipUnless } from "../support/tools.ts";
+import { warned } from "../support/warnings.ts";
+
+const sshd = skipUnless("sshd", "ssh-keygen");
+const withAgent = skipUnless("sshd", "ssh-keygen", "ssh-agent", "ssh-add");
+const withOath = {
+  ...skipUnless("sshd", "ssh-keygen", "oathtool"),
+  ...skipUnlessAccounts({ password: true }),
+  ...(hasPamOath() ? {} : { skip: "libpam-oath is not installed" }),
+};
+
+const PASSWORD = "correct horse";
+const OATH_SECRET = "3132333435363738393031323334353637383930";
+
+function hasPamOath(): boolean {
+  if (!existsSync("/lib")) return false;
+  return ["", ...readdirSync("/lib")].some((name) =>
+    existsSync(join("/lib", name, "security/pam_oath.so"))
+  );
+}
+
+/** Logs in and out again; returns what the server logged of it. */
+async function login(server: SshServer, options: Partial<ConnectOptions>): Promise<string> {
+  const before = server.log().length;
+  const tunnel = await connect({
+    host: server.host,
+    port: server.port,
+    username: server.user,
+    hostKeys: server.hostKeys.map((key) => key.fingerprint),
+    identityFiles: [],
+    agent: "none",
+    ...options,
+  });
+  await tunnel.close();
+  return server.log().slice(before);
+}
+
+async function refused(
+  server: SshServer,
+  options: Partial<ConnectOptions>,
+): Promise<SessionError> {
+  const error = await login(server, options).then(() => undefined, (error) => error);
+  assert.ok(error instanceof SessionError, String(error));
+  assert.equal(error.code, "auth-failed");
+  return error;
+}
+
+/** Answers each question by what it says; remembers all that it was shown. */
+class Holder implements Prompter {
+  readonly asked: string[] = [];
+  readonly #answer: (question: string) => Promise<string>;
+
+  constructor(answer: (question: string) => Promise<string>) {
+    this.#answer = answer;
+  }
+
+  secret(prompt: string): Promise<string | undefined> {
+    throw new Error(`not expected: ${prompt}`);
+  }
+
+  async questions(
+    _name: string,
+    _instruction: string,
+    questions: readonly Question[],
+  ): Promise<string[] | undefined> {
+    const answers: string[] = [];
+    for (const { prompt, echo } of questions) {
+      this.asked.push(`${prompt}${echo ? " (shown)" : ""}`);
+      answers.push(await this.#answer(prompt));
+    }
+    return answers;
+  }
+
+  confirmHostKey(): Promise<boolean> {
+    throw new Error("not expected");
+  }
+}
+
+/** A server that asks for one-time codes, each good for once; the token that shows them. */
+async function codeServer(
+  methods: string,
+  ...pam: string[]
+): Promise<{ server: SshServer; code: () => Promise<string> }> {
+  const server = await startSshd({
+    password: PASSWORD,
+    config: [`AuthenticationMethods ${methods}`],
+    pam: [
+      ...pam,
+      "auth required pam_oath.so usersfile=DIR/oath window=20 digits=6",
+      "account required pam_permit.so",
+      "session required pam_permit.so",
+      "",
+    ].join("\n"),
+  });
+  const users = `HOTP ${server.user} - ${OATH_SECRET}\n`;
+  await writeFile(join(server.dir, "oath"), users, { mode: 0o600 });
+  let counter = 0;
+  const code = async () =>
+    (await run("oathtool", ["-c", String(counter++), OATH_SECRET])).stdout.trim();
+  return { server, code };
+}
+
+test("a server that wants a key and then a one-time code gets both", withOath, async () => {
+  const { server, code } = await codeServer("publickey,keyboard-interactive");
+  await using _server = server;
+  const identityFiles = [server.identity];
+  const person = new Holder(code);
+  await login(server, { identityFiles, prompter: person });
+  await login(server, { identityFiles, prompter: person });
+  const question =
+    `(${server.user}@${server.host}) One-time password (OATH) for \`${server.user}': `;
+  assert.deepEqual(person.asked, [question, question]);
+
+  // Neither is enough alone, and no code is asked for before the key has succeeded.
+  const alone = await refused(server, { identityFiles });
+  assert.match(alone.message, /permission denied \(keyboard-interactive\); offered: [^,]*$/);
+  const stranger = await makeKey(server.dir);
+  const early = new Holder(code);
+  await refused(server, { identityFiles: [stranger.path], prompter: early });
+  assert.deepEqual(early.asked, []);
+  // A code is good for once; a wrong one is asked for again.
+  const codes = ["000000", await code()];
+  const second = new Holder(() => Promise.resolve(codes.shift() ?? ""));
+  await login(server, { identityFiles, prompter: second });
+  assert.equal(second.asked.length, 2);
+});
+
+test(
+  "a password and a code are asked for in two rounds, and a given password answers its own",
+  withOath,
+  async () => {
+    const { server, code } = await codeServer(
+      "keyboard-interactive",
+      "auth required pam_unix.so",
+    );
+    await using _server = server;
+    const answer = (question: string) =>
+      /password: $/i.test(question) ? Promise.resolve(PASSWORD) : code();
+    const person = new Holder(answer);
+    await login(server, { prompter: person });
+    assert.deepEqual(person.asked.map((text) => text.replace(/^\S+ /, "")), [
+      "Password: ",
+      `One-time password (OATH) for \`${server.user}': `,
+    ]);
+    const token = new Holder(code);
+    await login(server, { password: PASSWORD, prompter: token });
+    assert.equal(token.asked.length, 1, token.asked.join("\n"));
+  },
+);
+
+test("a server that wants a code and then a key gets both", withOath, async () => {
+  const { server, code } = await codeServer("keyboard-interactive,publickey");
+  await using _server = server;
+  const person = new Holder(code);
+  await login(server, { identityFiles: [server.identity], prompter: person });
+  assert.equal(person.asked.length, 1);
+});
+
+test(
+  "six wrong keys in the agent are in the way, unless only the right one may be offered",
+  withAgent,
+  async () => {
+    await using server = await startSshd();
+    const strangers: KeyPair[] = [];
+    for (let count = 0; count < 6; count++) strangers.push(await makeKey(server.dir));
+    await using agent = await startAgent([...strangers, server.identityKey]);
+    const all = await refused(server, { agent: agent.socket });
+    assert.match(all.message, /hung up: too many authentication failures; offered: (.*\(agent\))/);
+    assert.equal(all.message.match(/\(agent\)/g)?.length, 6);
+    assert.match(all.hint ?? "", /name the right one with -i and -o IdentitiesOnly=yes/);
+
+    const only = { agent: agent.socket, identitiesOnly: true };
+    for (const file of [server.identity, server.identityKey.publicPath]) {
+      const log = await login(server, { ...only, identityFiles: [file] });
+      assert.equal(log.match(/publickey test/g)?.length, 1, log);
+      // Named, it goes first even where the others may follow.
+      await login(server, { agent: agent.socket, identityFiles: [file] });
+    }
+    const none = await refused(server, { ...only, identityFiles: [] });
+    assert.match(none.message, /nothing was offered/);
+  },
+);
+
+test("RSA signs with SHA-1 only for a user who names it", withAgent, async () => {
+  await using old = await startSshd({ config: ["PubkeyAcceptedAlgorithms ssh-rsa"] });
+  const key = await makeKey(old.dir, { type: "rsa" });
+  await old.authorize(key.publicLine);
+  await using agent = await startAgent([key]);
+  await refused(old, { identityFiles: [key.path] });
+  // Where both sides would take SHA-2, allowing SHA-1 changes nothing.
+  const both = { pubkeyAcceptedAlgorithms: "+ssh-rsa" };
+  await refused(old, { identityFiles: [key.path], ...both });
+  for (const options of [{ identityFiles: [key.path] }, { agent: agent.socket }]) {
+    const log = await login(old, { ...options, pubkeyAcceptedAlgorithms: "ssh-rsa" });
+    assert.match(log, /pkalg ssh-rsa /);
+  }
+
+  await using modern = await startSshd({ config: ["PubkeyAcceptedAlgorithms rsa-sha2-*"] });
+  await modern.authorize(key.publicLine);
+  for (const algorithm of ["rsa-sha2-256", "rsa-sha2-512"]) {
+    for (const options of [{ identityFiles: [key.path] }, { agent: agent.socket }]) {
+      const log = await login(modern, { ...options, pubkeyAcceptedAlgorithms: `^${algorithm}` });
+      assert.match(log, new RegExp(`pkalg ${algorithm} `));
+    }
+  }
+});
+
+test("an RSA key that is too short is not offered, and the warning says so", sshd, async () => {
+  await using server = await startSshd();
+  const key = await makeKey(server.dir, { type: "rsa", bits: 2048 });
+  await server.authorize(key.publicLine);
+  const identityFiles = [key.path];
+  await login(server, { identityFiles, requiredRsaSize: 2048 });
+  await warned(async (warnings) => {
+    await refused(server, { identityFiles, requiredRsaSize: 2049 });
+    assert.deepEqual(warnings, [
+      `identity ${key.path} is not used: an RSA key of 2048 bits, and RequiredRSASize is 2049`,
+    ]);
+  });
+});
+
+test("a list of algorithms that is wrong is refused before anything is sent", sshd, async () => {
+  await using server = await startSshd();
+  const before = server.log();
+  await assert.rejects(login(server, { pubkeyAcceptedAlgorithms: "nonsense" }), {
+    code: "algorithm-mismatch",
+  });
+  assert.equal(server.log(), before);
+});
