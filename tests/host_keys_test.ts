@@ -12,10 +12,10 @@ import {
   type HostKeyVerifier,
   type KnownHostsOptions,
   knownHostsVerifier,
-  pinnedVerifier,
   type StrictHostKeyChecking,
 } from "../lib/ssh/host_keys.ts";
 import { fingerprint, formatEntry } from "../lib/ssh/known_hosts.ts";
+import { pinnedVerifier } from "../lib/ssh/pinned_keys.ts";
 import type { Prompter, UnknownHostKey } from "../lib/ssh/prompter.ts";
 
 const ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHufyW64DBPHyC2kAlC6B2n+F67oc5WoOloQ1I4p0tBU";

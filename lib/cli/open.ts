@@ -33,6 +33,7 @@ export async function open(
     family,
     bindAddress,
     connectTimeout,
+    hostKeys: settings.hostKeys,
     strictHostKeyChecking: settings.strictHostKeyChecking,
     userKnownHosts: settings.userKnownHosts,
     globalKnownHosts: settings.globalKnownHosts,

@@ -7,6 +7,7 @@ import { Command } from "@commander-js/extra-typings";
 import { parseDestination } from "../forward/spec.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { readDestination } from "./destination.ts";
+import { readHostKeys } from "./host_key_option.ts";
 import { applyKeyword } from "../ssh_config/keywords.ts";
 import { emptySettings, type Settings } from "../ssh_config/settings.ts";
 import { nearest } from "../nearest.ts";
@@ -136,6 +137,13 @@ const RULES: readonly Rule[] = [
   keyword("-p <port>", "Port", "the server's port (22)"),
   keyword("-l <user>", "User", "the user's name on the server"),
   keyword("-i <file>", "IdentityFile", "a private key; may be given several times"),
+  {
+    flags: "--host-key <key>",
+    help: "the server's host key: SHA256:…, a public key, or env:NAME",
+    apply: ({ settings }, value) => {
+      (settings.hostKeys ??= []).push(...readHostKeys(value));
+    },
+  },
   {
     flags: "-o <option>",
     help: "an option as ssh_config has it, such as -o Port=2222",

@@ -28,6 +28,8 @@ export interface Settings {
   bindAddress?: string;
   /** Milliseconds. */
   connectTimeout?: number;
+  /** The server's host keys, in place of known_hosts files; they are not those of a jump host. */
+  hostKeys?: string[];
   strictHostKeyChecking?: StrictHostKeyChecking;
   userKnownHosts?: string[];
   globalKnownHosts?: string[];
