@@ -127,7 +127,7 @@ export async function addKnownHost(
     } else if (holder !== undefined && performance.now() - since > STALE_LOCK) {
       rmSync(lock, { force: true });
     }
-    await sleep(2 + Math.random() * 20);
+    await sleep(5 + Math.random() * 45);
   }
   return append(file, name, key, hashed);
 }
