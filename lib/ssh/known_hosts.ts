@@ -136,6 +136,18 @@ export function lookup(
 }
 
 /**
+ * The lines that speak of a host, whatever they say of it.
+ *
+ * @param entries The lines, of one file or several.
+ * @param name The host, see {@linkcode hostName}.
+ * @returns Those whose patterns match the name, marked or not.
+ */
+export function entriesOf(entries: readonly KnownHostsEntry[], name: string): KnownHostsEntry[] {
+  const lowerCase = name.toLowerCase();
+  return entries.filter((entry) => matchesHost(entry.patterns, lowerCase));
+}
+
+/**
  * The host key algorithms to prefer for a host, so that the server shows a key that can be checked.
  *
  * @param entries The lines, of one file or several.
@@ -279,12 +291,6 @@ function parseHosts(hosts: string): string[] {
   const patterns = hosts.split(",").filter((pattern) => pattern !== "");
   if (patterns.length === 0) throw new TypeError("no host is named");
   return patterns;
-}
-
-/** The entries that speak of a host, whatever they say of it. */
-function entriesOf(entries: readonly KnownHostsEntry[], name: string): KnownHostsEntry[] {
-  const lowerCase = name.toLowerCase();
-  return entries.filter((entry) => matchesHost(entry.patterns, lowerCase));
 }
 
 /** match_hostname() of OpenSSH's match.c: one negated match outweighs every other. */

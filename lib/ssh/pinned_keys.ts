@@ -78,6 +78,7 @@ export function parsePin(text: string): Pin {
 /** The likely mistake, so that nobody has to guess. */
 function mistakeIn(pin: string, cause: unknown): string {
   if (pin === "") return "it is empty";
+  if (/^[~./]/.test(pin)) return "it is a path, where the key itself belongs";
   if (pin.includes("PRIVATE KEY")) {
     return "it is a private key, where the host's public one belongs";
   }
