@@ -12,10 +12,10 @@ import {
   type HostKeyVerifier,
   type KnownHostsOptions,
   knownHostsVerifier,
-  pinnedVerifier,
   type StrictHostKeyChecking,
 } from "../lib/ssh/host_keys.ts";
 import { fingerprint, formatEntry } from "../lib/ssh/known_hosts.ts";
+import { pinnedVerifier } from "../lib/ssh/pinned_keys.ts";
 import type { Prompter, UnknownHostKey } from "../lib/ssh/prompter.ts";
 
 const ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHufyW64DBPHyC2kAlC6B2n+F67oc5WoOloQ1I4p0tBU";
@@ -480,6 +480,75 @@ test("whatever the file held, a remembered key is known afterwards", async () =>
       }),
       { numRuns: 50 },
     );
+  });
+});
+
+test("an alias is looked up and remembered instead of the host and its port", async () => {
+  await withFile(`db ${ED25519}\n[real]:2222 ${SECOND}\n`, async (file) => {
+    const verifier = verifierOf(file, { hostKeyAlias: "DB" });
+    await verifier.verify("[real]:2222", KEY);
+    await verifier.verify("other", KEY);
+    assert.deepEqual(await verifier.preferredAlgorithms("other"), ["ssh-ed25519"]);
+    const { hint, message } = await refusal(
+      verifier.verify("[real]:2222", SECOND_KEY),
+      "host-key-changed",
+    );
+    assert.ok(message.startsWith("the host key of [real]:2222 (HostKeyAlias db) has changed"));
+    assert.ok(hint?.endsWith(`\`ssh-keygen -R db -f ${file}\``), hint);
+
+    await verifierOf(file, { hostKeyAlias: "New", strict: "no" }).verify("[real]:2222", RSA_KEY);
+    assert.ok((await readFile(file, "utf8")).endsWith(`\nnew ${RSA}\n`));
+  });
+});
+
+test("an alias that looks like a port is no host without its port", async () => {
+  await withFile(`a ${ED25519}\n`, async (file) => {
+    const verifier = verifierOf(file, { hostKeyAlias: "[a]:2222" });
+    await refusal(verifier.verify("a", KEY), "host-key-unknown");
+    assert.deepEqual(await verifier.preferredAlgorithms("a"), []);
+  });
+});
+
+test("a hashed name is remembered, does not tell the host, and is known from then on", async () => {
+  await withFile("", async (file) => {
+    const options = { strict: "accept-new", hashKnownHosts: true } as const;
+    await verifierOf(file, options).verify("[Secret.example]:2222", KEY);
+    const text = await readFile(file, "utf8");
+    assert.match(text, /^\|1\|[A-Za-z0-9+/]{27}=\|[A-Za-z0-9+/]{27}= ssh-ed25519 /);
+    assert.ok(!/secret|2222/i.test(text));
+    const verifier = verifierOf(file);
+    await verifier.verify("[secret.example]:2222", KEY);
+    await refusal(verifier.verify("secret.example", KEY), "host-key-unknown");
+    await refusal(verifier.verify("[secret.example]:2222", SECOND_KEY), "host-key-changed");
+    assert.deepEqual(await verifier.preferredAlgorithms("[secret.example]:2222"), ["ssh-ed25519"]);
+  });
+});
+
+test("the algorithms to prefer are those of hashed, wildcard, alias and port entries too", async () => {
+  const hashed = formatEntry("h", RSA_KEY, { hashed: true });
+  await withFile(`${hashed}*.example ${ED25519}\n[p]:2222 ${RSA}\np ${ED25519}\n`, async (file) => {
+    const verifier = verifierOf(file);
+    const rsa = ["rsa-sha2-512", "rsa-sha2-256"];
+    assert.deepEqual(await verifier.preferredAlgorithms("h"), rsa);
+    assert.deepEqual(await verifier.preferredAlgorithms("[h]:2222"), rsa);
+    assert.deepEqual(await verifier.preferredAlgorithms("a.example"), ["ssh-ed25519"]);
+    assert.deepEqual(await verifier.preferredAlgorithms("[p]:2222"), rsa);
+    assert.deepEqual(await verifier.preferredAlgorithms("p"), ["ssh-ed25519"]);
+    const alias = verifierOf(file, { hostKeyAlias: "h" });
+    assert.deepEqual(await alias.preferredAlgorithms("a.example"), rsa);
+  });
+});
+
+test("with noHostAuthenticationForLocalhost any key is accepted from loopback, and only there", async () => {
+  await withFile(`localhost ${SECOND}\n@revoked * ${RSA}\n`, async (file) => {
+    const verifier = verifierOf(file, { noHostAuthenticationForLocalhost: true });
+    for (const address of ["127.0.0.1", "127.1.2.3", "::1"]) {
+      await verifier.verify("localhost", KEY, address);
+    }
+    for (const address of [undefined, "10.0.0.1", "1127.0.0.1", "::2", "127.0.0.1.example"]) {
+      await refusal(verifier.verify("localhost", KEY, address), "host-key-changed");
+    }
+    await refusal(verifierOf(file).verify("localhost", KEY, "127.0.0.1"), "host-key-changed");
   });
 });
 

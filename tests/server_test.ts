@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { AuthAttempt, Authorize } from "../lib/server/auth.ts";
 import { serve, type ServeOptions, type SshServer } from "../lib/server/server.ts";
 import { SshClient } from "../lib/ssh/client.ts";
-import { pinnedVerifier } from "../lib/ssh/host_keys.ts";
+import { pinnedVerifier } from "../lib/ssh/pinned_keys.ts";
 import { fingerprint } from "../lib/ssh/known_hosts.ts";
 import { generateIdentity, textIdentity } from "../lib/ssh/keys.ts";
 import { type EngineClient, newClient, parseKey, type SshKey } from "../lib/ssh/ssh2.ts";

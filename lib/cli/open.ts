@@ -34,10 +34,13 @@ export async function open(
     onBanner: (text: string) => output.banner(text),
     signal: stop.first,
   };
-  // No file could name these keys for a server on the way. The password is for the destination.
-  const opening = connectOptions(host, company).then((options) =>
-    connect({ ...options, ...(password === undefined ? {} : { password }) })
-  );
+  // No file could name those keys for a server on the way. These are for the destination alone.
+  const { hostKeys } = host.settings;
+  const own = {
+    ...(hostKeys === undefined ? {} : { hostKeys }),
+    ...(password === undefined ? {} : { password }),
+  };
+  const opening = connectOptions(host, company).then((options) => connect({ ...options, ...own }));
   // Not every step of it can be given up: the resolver and an agent answer when they like.
   const stopped = new Promise<undefined>((resolve) => {
     stop.first.addEventListener("abort", () => resolve(undefined));

@@ -7,6 +7,7 @@ import { Command } from "@commander-js/extra-typings";
 import { parseDestination } from "../forward/spec.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { readDestination } from "./destination.ts";
+import { readHostKeys } from "./host_key_option.ts";
 import { applyKeyword } from "../ssh_config/keywords.ts";
 import { parseJump } from "../ssh_config/jump_spec.ts";
 import { type Letter, LETTERS } from "../ssh_config/letters.ts";
@@ -195,6 +196,13 @@ const ACTIONS: Readonly<Record<string, Rule["apply"]>> = {
 
 const RULES: readonly Rule[] = [
   ...Object.entries(LETTERS).map(([letter, entry]) => ruleOf(letter, entry)),
+  {
+    flags: "--host-key <key>",
+    help: "the server's host key: SHA256:…, a public key, or env:NAME",
+    apply: ({ settings }, value) => {
+      (settings.hostKeys ??= []).push(...readHostKeys(value));
+    },
+  },
   {
     flags: "--password <env:NAME>",
     help: "the variable that holds the password",

@@ -123,7 +123,7 @@ export class SshClient implements Dialer {
     engine.on("error", (error) => log.debug("engine: {reason}", { reason: messageOf(error) }));
     const said: string[] = [];
     try {
-      await handshake(engine, transport, options, timeout, said);
+      await handshake(engine, transport, options, timeout, said, socket.remoteAddress);
     } catch (error) {
       socket.destroy();
       throw error;
@@ -266,6 +266,7 @@ function handshake(
   options: ClientOptions,
   timeout: number,
   said: string[],
+  address: string | undefined,
 ): Promise<void> {
   const target = formatAddress(options);
   const name = hostName(options.host, options.port);
@@ -332,7 +333,7 @@ function handshake(
           // A rekey asks again (SSH2_NOTES row 10); the same key needs no second judgement.
           if (verified?.equals(key)) return verify(true);
           authenticator.onAsking(true);
-          options.hostKeys.verify(name, key)
+          options.hostKeys.verify(name, key, address)
             .finally(() => authenticator.onAsking(false))
             .then(() => {
               verified = Buffer.from(key);

@@ -11,13 +11,15 @@ import type { AuthMethod } from "./auth.ts";
 import { SshClient } from "./client.ts";
 import {
   type HostKeyVerifier,
+  type KnownHostsOptions,
   knownHostsVerifier,
-  pinnedVerifier,
   type StrictHostKeyChecking,
 } from "./host_keys.ts";
 import { gatherIdentities, type NamedKey } from "./identities.ts";
 import { acceptedAlgorithms } from "./key_algorithms.ts";
+import { pinnedVerifier } from "./pinned_keys.ts";
 import type { Prompter } from "./prompter.ts";
+import { withRevokedKeys } from "./revoked_keys.ts";
 
 /** How to reach a server, how to know it, and how to be known by it. */
 export interface ConnectOptions {
@@ -38,13 +40,22 @@ export interface ConnectOptions {
   readonly globalKnownHosts?: readonly string[];
   /** What becomes of a key that no file holds (ssh_config(5)); `ask` by default. */
   readonly strictHostKeyChecking?: StrictHostKeyChecking;
-  /** The name to look up and write in known_hosts files, instead of the host's. */
+  /**
+   * The name that the known_hosts files have for the server, instead of its own name and port
+   * (ssh_config(5), HostKeyAlias).
+   */
   readonly hostKeyAlias?: string;
-  /** Whether names are hashed where they are written into a known_hosts file. */
+  /** Whether the names of hosts that are added are hashed (HashKnownHosts); they are not by default. */
   readonly hashKnownHosts?: boolean;
-  /** A file of host keys that are never accepted. */
+  /**
+   * A file of public keys, one a line, that are refused whatever else vouches for them
+   * (RevokedHostKeys). When it cannot be read, every host is refused.
+   */
   readonly revokedHostKeys?: string;
-  /** Whether the host key of a server on loopback is not checked. */
+  /**
+   * Whether a server at a loopback address may show any key, where the known_hosts files decide
+   * (NoHostAuthenticationForLocalhost); it may not by default.
+   */
   readonly noHostAuthenticationForLocalhost?: boolean;
   /** Private key files; ssh's default identities when missing. */
   readonly identityFiles?: readonly string[];
@@ -146,11 +157,22 @@ export async function connectHost(options: ConnectOptions): Promise<SshClient> {
 }
 
 function verifierOf(options: ConnectOptions): HostKeyVerifier {
-  if (options.hostKeys !== undefined) return pinnedVerifier(options.hostKeys);
-  return knownHostsVerifier({
+  const { hostKeys, revokedHostKeys } = options;
+  const verifier = hostKeys === undefined
+    ? knownHostsVerifier(knownHostsOptions(options))
+    : pinnedVerifier(hostKeys);
+  return revokedHostKeys === undefined ? verifier : withRevokedKeys(verifier, revokedHostKeys);
+}
+
+function knownHostsOptions(options: ConnectOptions): KnownHostsOptions {
+  const { prompter, hostKeyAlias } = options;
+  return {
     userFiles: options.userKnownHosts ?? [join(homedir(), ".ssh", "known_hosts")],
     globalFiles: options.globalKnownHosts ?? ["/etc/ssh/ssh_known_hosts"],
     strict: options.strictHostKeyChecking ?? "ask",
-    ...(options.prompter === undefined ? {} : { prompter: options.prompter }),
-  });
+    ...(prompter === undefined ? {} : { prompter }),
+    ...(hostKeyAlias === undefined ? {} : { hostKeyAlias }),
+    hashKnownHosts: options.hashKnownHosts ?? false,
+    noHostAuthenticationForLocalhost: options.noHostAuthenticationForLocalhost ?? false,
+  };
 }

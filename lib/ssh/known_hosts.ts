@@ -6,7 +6,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { createHash, createHmac } from "node:crypto";
+import { createHash, createHmac, randomBytes } from "node:crypto";
 import { messageOf } from "../errors.ts";
 
 /** One line of a known_hosts file that holds a key. */
@@ -136,6 +136,18 @@ export function lookup(
 }
 
 /**
+ * The lines that speak of a host, whatever they say of it.
+ *
+ * @param entries The lines, of one file or several.
+ * @param name The host, see {@linkcode hostName}.
+ * @returns Those whose patterns match the name, marked or not.
+ */
+export function entriesOf(entries: readonly KnownHostsEntry[], name: string): KnownHostsEntry[] {
+  const lowerCase = name.toLowerCase();
+  return entries.filter((entry) => matchesHost(entry.patterns, lowerCase));
+}
+
+/**
  * The host key algorithms to prefer for a host, so that the server shows a key that can be checked.
  *
  * @param entries The lines, of one file or several.
@@ -198,15 +210,22 @@ export function keyTypeLabel(type: string): string {
  *
  * @param name The host, see {@linkcode hostName}.
  * @param blob The public key.
+ * @param options Whether the name is to be hashed, so that the file does not tell which hosts its
+ * owner uses (ssh_config(5), HashKnownHosts).
  * @returns The line, with its newline.
  * @throws {TypeError} When the blob is not a public key, or when the name would mean something else
  * in a known_hosts file than itself: a wildcard, several hosts, another line.
  */
-export function formatEntry(name: string, blob: Buffer): string {
+export function formatEntry(
+  name: string,
+  blob: Buffer,
+  options: { hashed?: boolean } = {},
+): string {
   if (name === "" || /^[!#@|]|[\s\p{Cc},*?]/u.test(name)) {
     throw new TypeError(`a known_hosts file cannot hold the host name ${JSON.stringify(name)}`);
   }
-  return `${name.toLowerCase()} ${keyTypeOf(blob)} ${blob.toString("base64")}\n`;
+  const host = options.hashed ? hashOf(name.toLowerCase()) : name.toLowerCase();
+  return `${host} ${keyTypeOf(blob)} ${blob.toString("base64")}\n`;
 }
 
 /**
@@ -274,16 +293,10 @@ function parseHosts(hosts: string): string[] {
   return patterns;
 }
 
-/** The entries that speak of a host, whatever they say of it. */
-function entriesOf(entries: readonly KnownHostsEntry[], name: string): KnownHostsEntry[] {
-  const lowerCase = name.toLowerCase();
-  return entries.filter((entry) => matchesHost(entry.patterns, lowerCase));
-}
-
 /** match_hostname() of OpenSSH's match.c: one negated match outweighs every other. */
 function matchesHost(patterns: readonly string[], name: string): boolean {
   const hash = parseHash(patterns[0] ?? "");
-  if (hash) return createHmac("sha1", hash.salt).update(name).digest().equals(hash.digest);
+  if (hash) return digestOf(name, hash.salt).equals(hash.digest);
 
   let matched = false;
   for (const pattern of patterns) {
@@ -320,6 +333,16 @@ function matchesPattern(pattern: string, text: string): boolean {
   }
   while (pattern[at] === "*") at++;
   return at === pattern.length;
+}
+
+/** A name as HashKnownHosts hides it: `|1|salt|digest`. */
+function hashOf(name: string): string {
+  const salt = randomBytes(SHA1_LENGTH);
+  return `|1|${salt.toString("base64")}|${digestOf(name, salt).toString("base64")}`;
+}
+
+function digestOf(name: string, salt: Buffer): Buffer {
+  return createHmac("sha1", salt).update(name).digest();
 }
 
 function parseHash(pattern: string): { salt: Buffer; digest: Buffer } | undefined {

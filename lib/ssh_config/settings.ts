@@ -110,6 +110,8 @@ export interface Settings extends KeywordSettings {
   stdioForward?: Destination;
   /** The command line for the server's shell. */
   command?: string;
+  /** The server's host keys, in place of known_hosts files; they are not those of a jump host. */
+  hostKeys?: string[];
   /** Variables that hold private keys: -i env:NAME. */
   keyVariables?: string[];
   /** Whether standard input is a private key: -i -. */
