@@ -25,7 +25,8 @@ import { CommandChannel, type RemoteCommand } from "./command.ts";
 import type { HostKeyVerifier } from "./host_keys.ts";
 import { hostName } from "./known_hosts.ts";
 import { Listeners } from "./listeners.ts";
-import { connectFailure, openFailure, printable, sessionFailure } from "./reasons.ts";
+import { connectFailure, openFailure, otherHostKey, printable, sessionFailure } from "./reasons.ts";
+import { keepKeysFresh, type RekeyLimit } from "./rekey.ts";
 import { type ClientChannel, engineChannel, type EngineClient, newClient } from "./ssh2.ts";
 import { Transport } from "./transport.ts";
 
@@ -55,6 +56,10 @@ export interface ClientOptions {
   readonly credentials: Credentials;
   /** Algorithm lists other than the defaults. */
   readonly algorithms?: AlgorithmChoice;
+  /** How long the same keys are used. */
+  readonly rekeyLimit?: RekeyLimit;
+  /** Milliseconds that a server may be silent while keys are exchanged anew; 120,000 by default. */
+  readonly rekeyTimeout?: number;
   /** IPv4 or IPv6 only. */
   readonly family?: 4 | 6;
   /** The local address to connect from. */
@@ -335,6 +340,11 @@ function handshake(
         hostVerifier: (key: Buffer, verify: (valid: boolean) => void) => {
           // A rekey asks again (SSH2_NOTES row 10); the same key needs no second judgement.
           if (verified?.equals(key)) return verify(true);
+          if (verified !== undefined) {
+            // Before ssh2's own words; the first reason is the one that counts.
+            engine.emit("error", otherHostKey(target));
+            return verify(false);
+          }
           authenticator.onAsking(true);
           options.hostKeys.verify(name, key)
             .finally(() => authenticator.onAsking(false))
@@ -354,6 +364,7 @@ function handshake(
           }, fail);
         },
       });
+      keepKeysFresh(engine, transport, options.rekeyLimit, options.rekeyTimeout);
       authenticator.watch(engine._protocol);
       // What ssh2 does not show, and sshd explains its refusals with.
       engine._protocol._handlers.DEBUG = (_protocol, _display, message) => {

@@ -18,6 +18,7 @@ import {
 } from "./host_keys.ts";
 import { gatherIdentities } from "./identities.ts";
 import type { Prompter } from "./prompter.ts";
+import { checkRekeyLimit, type RekeyLimit } from "./rekey.ts";
 
 /** How to reach a server, how to know it, and how to be known by it. */
 export interface ConnectOptions {
@@ -56,6 +57,8 @@ export interface ConnectOptions {
   readonly passwordPrompts?: number;
   /** Algorithm lists other than the defaults. */
   readonly algorithms?: AlgorithmChoice;
+  /** How long the same keys are used: 1 GiB with ChaCha20, 64 GiB with AES by default. */
+  readonly rekeyLimit?: RekeyLimit;
   /** IPv4 or IPv6 only, for the connection to the server and for listeners. */
   readonly family?: 4 | 6;
   /** The local address to connect from. */
@@ -82,6 +85,7 @@ export async function connectHost(options: ConnectOptions): Promise<SshClient> {
   if (!Number.isInteger(port) || port < 1 || port > 65535) {
     throw new RangeError(`port must be a number from 1 to 65535, not ${port}`);
   }
+  checkRekeyLimit(options.rekeyLimit ?? {});
   return await SshClient.connect({
     ...options,
     port,

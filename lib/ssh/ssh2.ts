@@ -25,6 +25,12 @@ export interface EngineClient extends ssh2.Client {
 /** The protocol machine below a client or a server connection. */
 export interface EngineProtocol {
   readonly _handlers: EngineHandlers;
+  /** Our KEXINIT; there while keys are exchanged, when ssh2 queues every other message. */
+  readonly _kexinit: unknown;
+  /** Where each message passes that comes in. */
+  readonly _packetRW: { readonly read: { read(payload: Buffer): Buffer; cleanup(): void } };
+  /** Sends KEXINIT, unless keys are being exchanged already. */
+  rekey(): void;
   /** Sends CHANNEL_WINDOW_ADJUST: the peer may send that many bytes more. */
   channelWindowAdjust(recipient: number, bytes: number): void;
   /** Sends CHANNEL_OPEN_FAILURE with a description; ssh2's own reject() sends none. */
