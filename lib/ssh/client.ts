@@ -18,13 +18,15 @@ import {
 } from "../dialer.ts";
 import { ConnectionError, messageOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
-import { type AlgorithmChoice, chooseAlgorithms } from "./algorithms.ts";
+import { type AlgorithmChoice, type Algorithms, chooseAlgorithms } from "./algorithms.ts";
 import { Authenticator, type Credentials } from "./auth.ts";
 import { SshChannel } from "./channel.ts";
 import { CommandChannel, type RemoteCommand } from "./command.ts";
 import type { HostKeyVerifier } from "./host_keys.ts";
+import { type KexInit, parseKexInit, watchKexInit } from "./kex_init.ts";
 import { hostName } from "./known_hosts.ts";
 import { Listeners } from "./listeners.ts";
+import { mismatch } from "./mismatch.ts";
 import { connectFailure, openFailure, otherHostKey, printable, sessionFailure } from "./reasons.ts";
 import { keepKeysFresh, type RekeyLimit } from "./rekey.ts";
 import { type ClientChannel, engineChannel, type EngineClient, newClient } from "./ssh2.ts";
@@ -278,6 +280,8 @@ function handshake(
     let asking = 0;
     let refused = false;
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let algorithms: Algorithms | undefined;
+    let offered: KexInit | undefined;
     let settled = false;
     const settle = (finish: () => void) => {
       settled = true;
@@ -310,7 +314,7 @@ function handshake(
       // A key that cannot sign is passed over; the next attempt follows by itself.
       if (error.level === "agent") return;
       if (error.level === "client-authentication" || refused) return fail(authenticator.refusal());
-      fail(sessionFailure(error, target));
+      fail(mismatch(error, target, offered, algorithms) ?? sessionFailure(error, target));
     };
     const onClose = () => fail(sessionFailure(undefined, target));
 
@@ -329,7 +333,7 @@ function handshake(
     options.hostKeys.preferredAlgorithms(name).then((preferred) => {
       // ssh2 hears only what comes after connect(): a server may have hung up while files were read.
       if (transport.lost) return onError(new Error("Connection lost before handshake"));
-      const algorithms = chooseAlgorithms(options.algorithms, preferred);
+      algorithms = chooseAlgorithms(options.algorithms, preferred);
       let verified: Buffer | undefined;
       engine.connect({
         sock: transport.stream as never,
@@ -363,6 +367,10 @@ function handshake(
             attempt(next as never);
           }, fail);
         },
+      });
+      watchKexInit(engine._protocol, (payload) => {
+        offered = parseKexInit(payload);
+        return payload;
       });
       keepKeysFresh(engine, transport, options.rekeyLimit, options.rekeyTimeout);
       authenticator.watch(engine._protocol);

@@ -59,13 +59,19 @@ export function parseKexInit(payload: Buffer): KexInit | undefined {
  * Shows each KEXINIT of the peer before ssh2 reads it; ssh2 itself keeps it from everybody.
  *
  * @param protocol The protocol machine, before it has received anything.
- * @param look Called with the message; what it returns is what ssh2 reads.
+ * @param look Called with the message; what it returns is what whoever watches next, and in the
+ *   end ssh2, reads.
  */
 export function watchKexInit(protocol: EngineProtocol, look: (payload: Buffer) => Buffer): void {
+  const { _packetRW: packets } = protocol;
+  const before = packets.read;
   const reader = {
-    read: (payload: Buffer) => payload[0] === KEXINIT ? look(payload) : payload,
-    cleanup: () => {},
+    read: (data: Buffer) => {
+      const payload = before.read(data);
+      return payload[0] === KEXINIT ? look(payload) : payload;
+    },
+    cleanup: () => before.cleanup(),
   };
   // ssh2 makes another reader at each exchange of keys. Without compression they all do nothing.
-  Object.defineProperty(protocol._packetRW, "read", { get: () => reader, set: () => {} });
+  Object.defineProperty(packets, "read", { get: () => reader, set: () => {}, configurable: true });
 }

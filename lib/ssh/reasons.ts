@@ -121,14 +121,6 @@ export function sessionFailure(
   // One of ours, with which the stream was ended.
   if (error instanceof SessionError) return error;
   const message = printable(messageOf(error));
-  const mismatch = /no matching (.+)$/.exec(message)?.[1];
-  if (mismatch !== undefined) {
-    return new SessionError(`${server} and fairlead have no ${mismatch} in common`, {
-      code: "algorithm-mismatch",
-      hint: "the server may offer only old algorithms; -c, -m or -o KexAlgorithms can allow one",
-      cause: error,
-    });
-  }
   if (TOO_MANY_FAILURES.test(message)) {
     return new SessionError(`${server} hung up: too many authentication failures`, {
       code: "auth-failed",
