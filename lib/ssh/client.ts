@@ -30,6 +30,7 @@ import { mismatch } from "./mismatch.ts";
 import { connectFailure, openFailure, otherHostKey, printable, sessionFailure } from "./reasons.ts";
 import { keepKeysFresh, type RekeyLimit } from "./rekey.ts";
 import { type ClientChannel, engineChannel, type EngineClient, newClient } from "./ssh2.ts";
+import { noteLaxKeyExchange } from "./strict_kex.ts";
 import { Transport } from "./transport.ts";
 
 const log = logger("ssh");
@@ -372,6 +373,7 @@ function handshake(
         offered = parseKexInit(payload);
         return payload;
       });
+      noteLaxKeyExchange(engine, target);
       keepKeysFresh(engine, transport, options.rekeyLimit, options.rekeyTimeout);
       authenticator.watch(engine._protocol);
       // What ssh2 does not show, and sshd explains its refusals with.

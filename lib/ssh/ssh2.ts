@@ -27,6 +27,8 @@ export interface EngineProtocol {
   readonly _handlers: EngineHandlers;
   /** Our KEXINIT; there while keys are exchanged, when ssh2 queues every other message. */
   readonly _kexinit: unknown;
+  /** Whether both sides keep to strict key exchange; known once the peer's KEXINIT is. */
+  readonly _strictMode: boolean | undefined;
   /** Where each message passes that comes in. */
   readonly _packetRW: { readonly read: { read(payload: Buffer): Buffer; cleanup(): void } };
   /** Sends KEXINIT, unless keys are being exchanged already. */
