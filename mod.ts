@@ -60,6 +60,7 @@ export {
   SessionError,
 } from "./lib/errors.ts";
 export type { AlgorithmChoice, Algorithms } from "./lib/ssh/algorithms.ts";
+export type { RekeyLimit } from "./lib/ssh/rekey.ts";
 export type { AuthMethod } from "./lib/ssh/auth.ts";
 export type { NamedKey } from "./lib/ssh/identities.ts";
 export type { StrictHostKeyChecking } from "./lib/ssh/host_keys.ts";

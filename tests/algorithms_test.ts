@@ -4,6 +4,7 @@ import constants from "ssh2/lib/protocol/constants.js";
 import { SessionError } from "../lib/errors.ts";
 import { type Algorithms, chooseAlgorithms, DEFAULT_ALGORITHMS } from "../lib/ssh/algorithms.ts";
 import { runtime } from "../lib/runtime.ts";
+import { run, skipUnless } from "./support/tools.ts";
 
 const CHACHA = "chacha20-poly1305@openssh.com";
 const KINDS: (keyof Algorithms)[] = ["kex", "serverHostKey", "cipher", "hmac"];
@@ -121,7 +122,7 @@ test("an unknown name is refused, with the names that there are", () => {
         hint: `choose among ${known(kind).join(", ")}`,
       });
     }
-    for (const text of ["", "+", ","]) {
+    for (const text of ["", "+", "^", ","]) {
       assert.throws(() => chooseAlgorithms({ [kind]: text }), { code: "algorithm-mismatch" });
     }
     const [first] = DEFAULT_ALGORITHMS[kind];
@@ -129,6 +130,123 @@ test("an unknown name is refused, with the names that there are", () => {
   }
   if (runtime.name === "bun") {
     assert.throws(() => chooseAlgorithms({ cipher: CHACHA }), { message: /on this runtime$/ });
+  }
+});
+
+test("what OpenSSH knows and fairlead cannot do is passed over, unless nothing is left", () => {
+  const { hmac } = chooseAlgorithms({ hmac: "umac-128-etm@openssh.com,,hmac-sha2-256" });
+  assert.deepEqual(hmac, ["hmac-sha2-256"]);
+  const { serverHostKey } = DEFAULT_ALGORITHMS;
+  assert.deepEqual(chooseAlgorithms({ serverHostKey: "+ssh-dss" }).serverHostKey, serverHostKey);
+  assert.throws(() => chooseAlgorithms({ cipher: "3des-cbc" }), {
+    code: "algorithm-mismatch",
+    message: "fairlead cannot do the cipher algorithm 3des-cbc",
+  });
+  assert.throws(() => chooseAlgorithms({ serverHostKey: "ssh-dss*" }), {
+    message: "fairlead cannot do the host key algorithm ssh-dss-cert-v01@openssh.com, ssh-dss",
+  });
+});
+
+const SSH_NAMES = {
+  kex: "KexAlgorithms",
+  serverHostKey: "HostKeyAlgorithms",
+  cipher: "Ciphers",
+  hmac: "MACs",
+};
+
+/** Lists of every form, good and bad. */
+const LISTS: Record<keyof Algorithms, string[]> = {
+  kex: [
+    "+diffie-hellman-group1-sha1,diffie-hellman-group14-sha1",
+    "^ecdh-sha2-nistp521,ecdh-sha2-nistp256,ecdh-sha2-nistp521",
+    "^ecdh*",
+    "+diffie-hellman-group1*",
+    "-diffie-*,ecdh-sha2-nistp???",
+    "-curve*,!curve25519-sha256",
+    "ecdh-sha2-nistp384,curve25519-sha256",
+    "Curve25519-sha256",
+  ],
+  serverHostKey: [
+    "+ssh-r*",
+    "+ssh-rsa,sk-ssh-ed25519@openssh.com",
+    "^ecdsa*",
+    "^rsa-sha2-256,ssh-ed25519",
+    "rsa*",
+    "rsa-sha2-512,rsa-sha2-256,ssh-rsa,sk-ssh-ed25519@openssh.com",
+    "-ecdsa*",
+    "-ssh-ed25519,rsa*,!rsa-sha2-256",
+    "+nope*",
+    "!rsa*",
+  ],
+  cipher: [
+    "-aes*-gcm*,aes1*",
+    "-nope",
+    "-!aes*",
+    "-aes1?8-*",
+    "+aes*-cbc",
+    "aes128-c*",
+    "+3des-cbc",
+    "aes256-ctr,aes128-ctr,aes256-ctr",
+    "^aes256-ctr,aes128-ctr,aes256-ctr",
+    "arcfour",
+    "none",
+    "AES128-CTR",
+    "+",
+  ],
+  hmac: [
+    "+hmac-md5*",
+    "+hmac-md5",
+    "hmac-sha1,,hmac-sha2-256",
+    "-*etm*",
+    "-hmac-sha2-256",
+    "^hmac-sha2-512",
+    "umac-64-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com",
+  ],
+};
+
+test("lists mean what they mean to ssh, which is asked itself", skipUnless("ssh"), async () => {
+  const ask = async (kind: keyof Algorithms, ...options: string[]) => {
+    const { status, stdout } = await run("ssh", ["-F", "none", "-G", ...options, "host"]);
+    const name = SSH_NAMES[kind].toLowerCase();
+    const line = stdout.split("\n").find((line) => line.startsWith(`${name} `));
+    return status === 0 && line !== undefined ? line.slice(name.length + 1).split(",") : undefined;
+  };
+  for (const kind of KINDS) {
+    const theirs = await ask(kind) ?? [];
+    const ours = DEFAULT_ALGORITHMS[kind];
+    const all = known(kind);
+    for (const list of LISTS[kind]) {
+      const expected = await ask(kind, "-o", `${SSH_NAMES[kind]}=${list}`);
+      let got: readonly string[] | undefined;
+      try {
+        got = chooseAlgorithms({ [kind]: list })[kind];
+      } catch {
+        // Refused.
+      }
+      const what = `${kind}: ${list}`;
+      assert.equal(got === undefined, expected === undefined, what);
+      if (got === undefined || expected === undefined) continue;
+      const common = all.filter((name) => !theirs.includes(name) && !ours.includes(name))
+        .concat(theirs.filter((name) => ours.includes(name)));
+      const told = /^[+^-]/.test(list);
+      const removed = (before: readonly string[], now: readonly string[]) =>
+        before.filter((name) => common.includes(name) && !now.includes(name)).sort();
+      const added = (before: readonly string[], now: readonly string[]) =>
+        now.filter((name) => common.includes(name) && !before.includes(name));
+      if (list === "rsa*") {
+        // A wildcard stands for names in ssh's order, which has SHA-256 before SHA-512; ours not.
+        assert.deepEqual(got, ["rsa-sha2-512", "rsa-sha2-256"]);
+      } else if (!told) {
+        assert.deepEqual(got, expected.filter((name) => all.includes(name)), what);
+      } else {
+        assert.deepEqual(removed(ours, got), removed(theirs, expected), what);
+        assert.deepEqual(added(ours, got), added(theirs, expected), what);
+        if (list.startsWith("^")) {
+          const first = expected.filter((name) => all.includes(name)).slice(0, 2);
+          assert.deepEqual(got.slice(0, 2), first, what);
+        }
+      }
+    }
   }
 });
 

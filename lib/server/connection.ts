@@ -7,6 +7,7 @@ import type { Socket } from "node:net";
 import { formatAddress } from "../dialer.ts";
 import { messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
+import { holdDuringExchange } from "../ssh/rekey.ts";
 import { Transport } from "../ssh/transport.ts";
 import { type Authorize, guard, type ServerAuthMethod } from "./auth.ts";
 import { Channels } from "./channels.ts";
@@ -103,6 +104,7 @@ export class ServerConnection {
    */
   adopt(engine: EngineConnection): void {
     this.#engine = engine;
+    holdDuringExchange(engine, this.#transport);
     engine.on("error", (error) => this.#fail(error));
     engine.on("handshake", ({ serverHostKey }) => {
       // ssh2 offers it with every RSA key, whatever its algorithm lists say.

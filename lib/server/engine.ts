@@ -28,9 +28,7 @@ export interface EngineConnection extends Connection {
 export interface EngineServerProtocol extends EngineProtocol {
   /** Sends DISCONNECT; it throws where the protocol has come to its end. */
   disconnect(reason: number): void;
-  /** There while keys are exchanged, when other messages must wait. */
-  readonly _kexinit: unknown;
-  readonly _packetRW: {
+  readonly _packetRW: EngineProtocol["_packetRW"] & {
     readonly write: {
       /** Where the payload begins in a packet. */
       readonly allocStart: number;

@@ -7,7 +7,10 @@
  */
 import { getCiphers } from "node:crypto";
 import { SessionError } from "../errors.ts";
+import { logger } from "../log.ts";
 import { runtime } from "../runtime.ts";
+
+const log = logger("ssh");
 
 /** The algorithm lists of one connection, best first (RFC 4253 section 7.1). */
 export interface Algorithms {
@@ -21,13 +24,21 @@ export interface Algorithms {
   readonly hmac: readonly string[];
 }
 
-/** A user's lists, each as ssh_config(5) has them: `a,b`, `+a,b`, `-a*,b` or `^a,b`. */
+/**
+ * A user's lists, each as ssh_config(5) has them: `a,b` in place of the defaults, `+a,b` behind
+ * them, `^a,b` before them, and `-a*,b` takes away. As in ssh, wildcards stand in `-` lists, and in
+ * all lists of host key algorithms.
+ */
 export type AlgorithmChoice = { readonly [Kind in keyof Algorithms]?: string };
 
 const CHACHA = "chacha20-poly1305@openssh.com";
 const GCM = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com"];
 const CTR = ["aes128-ctr", "aes192-ctr", "aes256-ctr"];
 const HAS_CHACHA = getCiphers().includes("chacha20");
+
+// Deno lacks one of them.
+const CBC = ["256", "192", "128"].filter((bits) => getCiphers().includes(`aes-${bits}-cbc`))
+  .map((bits) => `aes${bits}-cbc`);
 
 // Measured (SSH2_NOTES): Deno's AES is slow and its ChaCha20 fast; on Bun and Node it is AES-GCM
 // that is fast, and Bun has no raw ChaCha20 at all.
@@ -75,23 +86,41 @@ const OLD_ALGORITHMS: Algorithms = {
     "diffie-hellman-group1-sha1",
   ],
   serverHostKey: ["ssh-rsa"],
-  // Deno lacks one of them.
-  cipher: ["256", "192", "128"].filter((bits) => getCiphers().includes(`aes-${bits}-cbc`))
-    .map((bits) => `aes${bits}-cbc`),
+  cipher: CBC,
   hmac: ["hmac-sha1-etm@openssh.com", "hmac-sha1"],
 };
 
 /**
- * Everything that can be offered, what is off by default included.
- *
- * @param kind Which list.
- * @returns Its names; the defaults first.
+ * What OpenSSH knows and fairlead cannot do. In a list that ssh takes it is passed over, as long as
+ * something is left.
  */
-export function supportedAlgorithms(kind: keyof Algorithms): readonly string[] {
-  return [...DEFAULT_ALGORITHMS[kind], ...OLD_ALGORITHMS[kind]];
-}
+const ELSEWHERE: Algorithms = {
+  kex: ["sntrup761x25519-sha512", "sntrup761x25519-sha512@openssh.com", "mlkem768x25519-sha256"],
+  serverHostKey: [
+    "ssh-ed25519-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp256-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp384-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp521-cert-v01@openssh.com",
+    "sk-ssh-ed25519-cert-v01@openssh.com",
+    "sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
+    "rsa-sha2-512-cert-v01@openssh.com",
+    "rsa-sha2-256-cert-v01@openssh.com",
+    "ssh-rsa-cert-v01@openssh.com",
+    "ssh-dss-cert-v01@openssh.com",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "webauthn-sk-ecdsa-sha2-nistp256@openssh.com",
+    "ssh-dss",
+  ],
+  cipher: [CHACHA, ...["128", "192", "256"].map((bits) => `aes${bits}-cbc`), "3des-cbc"],
+  hmac: ["hmac-sha1-96", "hmac-md5", "hmac-md5-96", "umac-64", "umac-128"].flatMap((name) => [
+    name.startsWith("umac") ? `${name}@openssh.com` : name,
+    `${name}-etm@openssh.com`,
+  ]),
+};
 
-const KIND_NAMES: { readonly [Kind in keyof Algorithms]: string } = {
+/** What people call each kind of algorithm. */
+export const KIND_NAMES: { readonly [Kind in keyof Algorithms]: string } = {
   kex: "key exchange",
   serverHostKey: "host key",
   cipher: "cipher",
@@ -125,41 +154,81 @@ export function chooseAlgorithms(
   };
 }
 
+/**
+ * Everything that fairlead can do on this runtime.
+ *
+ * @param kind The kind of algorithm.
+ * @returns Their names, best first, with those that are off until somebody names them at the end.
+ */
+export function supportedAlgorithms(kind: keyof Algorithms): readonly string[] {
+  return [...DEFAULT_ALGORITHMS[kind], ...OLD_ALGORITHMS[kind]];
+}
+
 function applyChoice(kind: keyof Algorithms, text: string | undefined): readonly string[] {
   const defaults = DEFAULT_ALGORITHMS[kind];
   if (text === undefined) return defaults;
   const operator = /^[+^-]/.exec(text)?.[0];
-  const names = (operator === undefined ? text : text.slice(1)).split(",");
-  const supported = supportedAlgorithms(kind);
+  const words = text.slice(operator?.length ?? 0).split(",").filter((word) => word !== "");
   if (operator === "-") {
-    const left = defaults.filter((name) => !names.some((pattern) => matches(pattern, name)));
+    const left = defaults.filter((name) => !matchesList(words, name));
     if (left.length > 0) return left;
     throw new SessionError(`"${text}" leaves no ${KIND_NAMES[kind]} algorithm`, {
       code: "algorithm-mismatch",
     });
   }
-  for (const name of names) {
-    if (!supported.includes(name)) throw unknownAlgorithm(kind, name, supported);
+  if (words.length === 0) throw unknownAlgorithm(kind, "");
+  const named = words.flatMap((word) => expand(kind, word));
+  const supported = supportedAlgorithms(kind);
+  const names = named.filter((name) => supported.includes(name));
+  const missing = named.filter((name) => !supported.includes(name));
+  if (missing.length > 0) {
+    log.debug("passed over, for fairlead cannot do it: {names}", { names: missing.join(", ") });
   }
   if (operator === "+") return [...new Set([...defaults, ...names])];
   if (operator === "^") return [...new Set([...names, ...defaults])];
-  return names;
+  if (names.length === 0) throw impossible(kind, missing);
+  return [...new Set(names)];
+}
+
+/** The names that a word of a list stands for. */
+function expand(kind: keyof Algorithms, word: string): readonly string[] {
+  const known = [...new Set([...supportedAlgorithms(kind), ...ELSEWHERE[kind]])];
+  const found = kind === "serverHostKey"
+    ? known.filter((name) => matches(word, name))
+    : known.filter((name) => name === word);
+  if (found.length === 0) throw unknownAlgorithm(kind, word);
+  return found;
+}
+
+/** A pattern list as in ssh_config(5) PATTERNS: one `!pattern` that matches decides. */
+function matchesList(patterns: readonly string[], name: string): boolean {
+  if (patterns.some((pattern) => pattern.startsWith("!") && matches(pattern.slice(1), name))) {
+    return false;
+  }
+  return patterns.some((pattern) => matches(pattern, name));
 }
 
 function matches(pattern: string, name: string): boolean {
-  const source = pattern.replace(/[.+^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*")
+  const source = pattern.replace(/[.+^${}()|[\]\\]/g, "\\$&").replace(/\*+/g, ".*")
     .replaceAll("?", ".");
   return new RegExp(`^${source}$`).test(name);
 }
 
-function unknownAlgorithm(
-  kind: keyof Algorithms,
-  name: string,
-  supported: readonly string[],
-): SessionError {
-  const reason = name === CHACHA ? " on this runtime" : "";
-  return new SessionError(`unknown ${KIND_NAMES[kind]} algorithm "${name}"${reason}`, {
+function unknownAlgorithm(kind: keyof Algorithms, name: string): SessionError {
+  return new SessionError(`unknown ${KIND_NAMES[kind]} algorithm "${name}"`, {
     code: "algorithm-mismatch",
-    hint: `choose among ${supported.join(", ")}`,
+    hint: `choose among ${supportedAlgorithms(kind).join(", ")}`,
   });
+}
+
+function impossible(kind: keyof Algorithms, names: readonly string[]): SessionError {
+  const here = kind === "cipher" && names.some((name) => name !== "3des-cbc");
+  return new SessionError(
+    `fairlead cannot do the ${KIND_NAMES[kind]} algorithm ${names.join(", ")}` +
+      (here ? " on this runtime" : ""),
+    {
+      code: "algorithm-mismatch",
+      hint: `choose among ${supportedAlgorithms(kind).join(", ")}`,
+    },
+  );
 }

@@ -18,15 +18,19 @@ import {
 } from "../dialer.ts";
 import { ConnectionError, messageOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
-import { type AlgorithmChoice, chooseAlgorithms } from "./algorithms.ts";
+import { type AlgorithmChoice, type Algorithms, chooseAlgorithms } from "./algorithms.ts";
 import { Authenticator, type Credentials } from "./auth.ts";
 import { SshChannel } from "./channel.ts";
 import { CommandChannel, type RemoteCommand } from "./command.ts";
 import type { HostKeyVerifier } from "./host_keys.ts";
+import { type KexInit, parseKexInit, watchKexInit } from "./kex_init.ts";
 import { hostName } from "./known_hosts.ts";
 import { Listeners } from "./listeners.ts";
-import { connectFailure, openFailure, printable, sessionFailure } from "./reasons.ts";
+import { mismatch } from "./mismatch.ts";
+import { connectFailure, openFailure, otherHostKey, printable, sessionFailure } from "./reasons.ts";
+import { keepKeysFresh, type RekeyLimit } from "./rekey.ts";
 import { type ClientChannel, engineChannel, type EngineClient, newClient } from "./ssh2.ts";
+import { noteLaxKeyExchange } from "./strict_kex.ts";
 import { Transport } from "./transport.ts";
 import { UserAuth } from "./userauth.ts";
 
@@ -56,6 +60,10 @@ export interface ClientOptions {
   readonly credentials: Credentials;
   /** Algorithm lists other than the defaults. */
   readonly algorithms?: AlgorithmChoice;
+  /** How long the same keys are used. */
+  readonly rekeyLimit?: RekeyLimit;
+  /** Milliseconds that a server may be silent while keys are exchanged anew; 120,000 by default. */
+  readonly rekeyTimeout?: number;
   /** IPv4 or IPv6 only. */
   readonly family?: 4 | 6;
   /** The local address to connect from. */
@@ -274,6 +282,8 @@ function handshake(
   return new Promise((resolve, reject) => {
     let asking = 0;
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let algorithms: Algorithms | undefined;
+    let offered: KexInit | undefined;
     let settled = false;
     const settle = (finish: () => void) => {
       settled = true;
@@ -303,7 +313,10 @@ function handshake(
       }, timeout);
     };
     const onError = (error: Error & { level?: string }) => {
-      fail(sessionFailure(error, target, authenticator.offered()));
+      fail(
+        mismatch(error, target, offered, algorithms) ??
+          sessionFailure(error, target, authenticator.offered()),
+      );
     };
     const onClose = () => fail(sessionFailure(undefined, target));
 
@@ -321,7 +334,7 @@ function handshake(
     options.hostKeys.preferredAlgorithms(name).then((preferred) => {
       // ssh2 hears only what comes after connect(): a server may have hung up while files were read.
       if (transport.lost) return onError(new Error("Connection lost before handshake"));
-      const algorithms = chooseAlgorithms(options.algorithms, preferred);
+      algorithms = chooseAlgorithms(options.algorithms, preferred);
       let verified: Buffer | undefined;
       engine.connect({
         sock: transport.stream as never,
@@ -332,6 +345,11 @@ function handshake(
         hostVerifier: (key: Buffer, verify: (valid: boolean) => void) => {
           // A rekey asks again (SSH2_NOTES row 10); the same key needs no second judgement.
           if (verified?.equals(key)) return verify(true);
+          if (verified !== undefined) {
+            // Before ssh2's own words; the first reason is the one that counts.
+            engine.emit("error", otherHostKey(target));
+            return verify(false);
+          }
           authenticator.onAsking(true);
           options.hostKeys.verify(name, key, address)
             .finally(() => authenticator.onAsking(false))
@@ -345,6 +363,12 @@ function handshake(
             });
         },
       });
+      watchKexInit(engine._protocol, (payload) => {
+        offered = parseKexInit(payload);
+        return payload;
+      });
+      noteLaxKeyExchange(engine, target);
+      keepKeysFresh(engine, transport, options.rekeyLimit, options.rekeyTimeout);
       authenticator.authenticate(new UserAuth(engine._protocol, options.username)).catch(fail);
       // What ssh2 does not show, and sshd explains its refusals with.
       engine._protocol._handlers.DEBUG = (_protocol, _display, message) => {

@@ -19,6 +19,7 @@ import { gatherIdentities, type NamedKey } from "./identities.ts";
 import { acceptedAlgorithms } from "./key_algorithms.ts";
 import { pinnedVerifier } from "./pinned_keys.ts";
 import type { Prompter } from "./prompter.ts";
+import { checkRekeyLimit, type RekeyLimit } from "./rekey.ts";
 import { withRevokedKeys } from "./revoked_keys.ts";
 
 /** How to reach a server, how to know it, and how to be known by it. */
@@ -93,8 +94,8 @@ export interface ConnectOptions {
   readonly passwordPrompts?: number;
   /** Algorithm lists other than the defaults. */
   readonly algorithms?: AlgorithmChoice;
-  /** When to exchange keys anew: after so many bytes or seconds. */
-  readonly rekeyLimit?: { readonly bytes?: number; readonly seconds?: number };
+  /** How long the same keys are used: 1 GiB with ChaCha20, 64 GiB with AES by default. */
+  readonly rekeyLimit?: RekeyLimit;
   /** The server to go through, which may itself have one: ProxyJump of ssh_config(5). */
   readonly jump?: ConnectOptions;
   /** A command whose stdin and stdout lead to the server; a line for the user's shell. */
@@ -130,6 +131,7 @@ export async function connectHost(options: ConnectOptions): Promise<SshClient> {
     throw new RangeError(`port must be a number from 1 to 65535, not ${port}`);
   }
   const accepted = acceptedAlgorithms(options.pubkeyAcceptedAlgorithms);
+  checkRekeyLimit(options.rekeyLimit ?? {});
   return await SshClient.connect({
     ...options,
     port,

@@ -120,15 +120,9 @@ export function sessionFailure(
   if (error === undefined) {
     return new SessionError(`${server} closed the connection`, { code: "connection-lost" });
   }
+  // One of ours, with which the stream was ended.
+  if (error instanceof SessionError) return error;
   const message = printable(messageOf(error));
-  const mismatch = /no matching (.+)$/.exec(message)?.[1];
-  if (mismatch !== undefined) {
-    return new SessionError(`${server} and fairlead have no ${mismatch} in common`, {
-      code: "algorithm-mismatch",
-      hint: "the server may offer only old algorithms; -c, -m or -o KexAlgorithms can allow one",
-      cause: error,
-    });
-  }
   if (TOO_MANY_FAILURES.test(message)) {
     return new SessionError(`${server} hung up: too many authentication failures${offered}`, {
       code: "auth-failed",
@@ -158,6 +152,19 @@ export function sessionFailure(
     code,
     ...(hint === "" ? {} : { hint }),
     cause: error,
+  });
+}
+
+/**
+ * Why a session ends whose server changed its host key in the middle of it.
+ *
+ * @param server The server, as people write it.
+ * @returns The error for whoever owns the session.
+ */
+export function otherHostKey(server: string): SessionError {
+  return new SessionError(`${server} showed another host key when keys were exchanged anew`, {
+    code: "host-key-changed",
+    hint: "somebody may be listening in; ask the server's administrator",
   });
 }
 

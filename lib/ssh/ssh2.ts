@@ -28,7 +28,9 @@ export interface EngineProtocol {
   /** The methods of the requests that are not answered yet: what a message 60 means. */
   readonly _authsQueue: string[];
   readonly _kex: { readonly sessionID: Buffer };
+  /** Where each message passes, in and out. */
   readonly _packetRW: {
+    readonly read: { read(payload: Buffer): Buffer; cleanup(): void };
     readonly write: {
       readonly allocStart: number;
       alloc(length: number): Buffer;
@@ -39,6 +41,10 @@ export interface EngineProtocol {
   /** Set while keys are being exchanged; meanwhile packets wait in the queue. */
   readonly _kexinit: unknown;
   _queue: Buffer[] | undefined;
+  /** Whether both sides keep to strict key exchange; known once the peer's KEXINIT is. */
+  readonly _strictMode: boolean | undefined;
+  /** Sends KEXINIT, unless keys are being exchanged already. */
+  rekey(): void;
   /** Sends USERAUTH_REQUEST with the method `none`. */
   authNone(username: string): void;
   /** The same with `password`. */

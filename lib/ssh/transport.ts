@@ -18,7 +18,11 @@ const HIGH_WATER = 256 * 1024;
 export class Transport {
   /** The stream that ssh2 reads and writes. */
   readonly stream: Duplex;
+  /** Called after each tick in which something was sent, between two packets. */
+  onFlush: (() => void) | undefined;
   #lost = false;
+  #held = false;
+  #sent = 0;
   readonly #waiting: (() => void)[] = [];
 
   /**
@@ -30,7 +34,7 @@ export class Transport {
       stream.setNoDelay(true);
       stream.setKeepAlive(true);
     }
-    coalesceWrites(stream);
+    coalesceWrites(stream, (bytes) => this.#sent += bytes, () => this.onFlush?.());
     stream.on("drain", () => this.#release());
     // Before ssh2's own listeners: from the first of these events on, its protocol object throws
     // on every use.
@@ -51,7 +55,23 @@ export class Transport {
 
   /** Whether so much waits to be sent that a channel should hold back. */
   get congested(): boolean {
-    return !this.#lost && this.stream.writableLength > HIGH_WATER;
+    return !this.#lost && (this.#held || this.stream.writableLength > HIGH_WATER);
+  }
+
+  /** Bytes that were given to the stream so far. */
+  get sent(): number {
+    return this.#sent;
+  }
+
+  /** Counts as congested from now on: while keys are exchanged, ssh2 would queue without bound. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  /** Takes `hold()` back. */
+  resume(): void {
+    this.#held = false;
+    this.#release();
   }
 
   /**
@@ -72,16 +92,22 @@ export class Transport {
  * ssh2 writes each packet in two or three pieces. Sent one by one with Nagle's algorithm on, an
  * echo takes 44 ms on Deno; corked for the rest of the tick, 0.25 ms (SSH2_NOTES row 7).
  */
-function coalesceWrites(stream: Duplex): void {
-  const write = stream.write.bind(stream) as (chunk: unknown) => boolean;
+function coalesceWrites(
+  stream: Duplex,
+  written: (bytes: number) => void,
+  flushed: () => void,
+): void {
+  const write = stream.write.bind(stream) as (chunk: Uint8Array | string) => boolean;
   let corked = false;
-  stream.write = (chunk: unknown): boolean => {
+  stream.write = (chunk: Uint8Array | string): boolean => {
+    written(chunk.length);
     if (!corked) {
       corked = true;
       stream.cork();
       process.nextTick(() => {
         corked = false;
         stream.uncork();
+        flushed();
       });
     }
     return write(chunk);
