@@ -31,6 +31,11 @@ export interface SshdOptions {
    * only root can arrange: hand `skipUnlessAccounts({ password: true })` to the test.
    */
   password?: string;
+  /**
+   * The name of the account. The server then sees a passwd file of its own in which the user who
+   * runs the tests has this name: hand `skipUnlessAccounts()` to the test.
+   */
+  user?: string;
 }
 
 /** Starts sshd; it accepts connections when the promise is fulfilled. */
