@@ -64,7 +64,7 @@ class ProxyCommand implements Route {
   constructor(command: string, target: string, child: ChildProcess) {
     this.#child = child;
     this.#target = target;
-    this.#name = printable(/^\s*(\S+)/.exec(command)?.[1] ?? "");
+    this.#name = printable(/^\s*(["']?)(.+?)(?:\1\s|\1$)/.exec(command)?.[2] ?? "");
     log.debug("proxy command {name} started as process {pid}", {
       name: this.#name,
       pid: child.pid,
