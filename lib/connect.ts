@@ -4,7 +4,8 @@
  * @module
  */
 import { lookup } from "node:dns/promises";
-import { connect, type NetConnectOpts, type Socket } from "node:net";
+import { connect, isIP, type NetConnectOpts, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   type Address,
   formatAddress,
@@ -13,72 +14,144 @@ import {
   type UnixAddress,
 } from "./dialer.ts";
 import { ConnectionError, type ErrorCode, messageOf, systemCodeOf } from "./errors.ts";
+import { AllFailed, interleave, race } from "./happy_eyeballs.ts";
 import { logger } from "./log.ts";
 
 const log = logger("connect");
 
-/** Milliseconds for each address when nothing else is said. */
+/** Milliseconds until an address must have answered, when nothing else is said. */
 const DEFAULT_TIMEOUT = 30_000;
+/** Milliseconds between two attempts, as ssh_config(5) has it for ConnectionAttempts. */
+const ATTEMPT_PAUSE = 1_000;
 
 /** What may be said about one connection. */
 export interface ConnectSocketOptions {
   /** IPv4 or IPv6 only. */
   readonly family?: 4 | 6 | undefined;
-  /** The local address to connect from. */
+  /** The local address to connect from. Only addresses of its family are tried. */
   readonly bindAddress?: string | undefined;
-  /** Milliseconds for each of the name's addresses; 30,000 by default. */
+  /** Milliseconds for an attempt, whatever the number of addresses; 30,000 by default. */
   readonly timeout?: number | undefined;
+  /** How often all of it is tried, with a second in between; once by default. */
+  readonly attempts?: number | undefined;
   /** Gives the attempt up. */
   readonly signal?: AbortSignal | undefined;
+  /** Resolves a name; the system's resolver by default. */
+  readonly lookup?: typeof resolveName | undefined;
 }
 
 /**
- * Connects to a TCP address or a Unix socket, trying each of a name's addresses in turn.
+ * Connects to a TCP address or a Unix socket. Of a name's several addresses none is waited for
+ * longer than a moment before the next one is tried as well (RFC 8305).
  *
  * @param address Where to.
  * @param options Family, local address, deadline, signal.
  * @returns A connected socket that half-closes, without Nagle's algorithm.
  * @throws {ConnectionError} `name-not-found`, `connect-refused`, `unreachable`, `timeout`,
- *   `connect-failed` or `cancelled`.
+ *   `connect-failed`, `address-not-available` or `cancelled`.
  */
 export async function connectSocket(
   address: Address,
   options: ConnectSocketOptions = {},
 ): Promise<Socket> {
-  let last: unknown = new Error("no address");
-  for (const target of await resolve(address, options)) {
-    if (options.signal?.aborted) break;
-    try {
-      log.debug("connecting to {address}", { address: formatAddress(target) });
-      return await attempt(target, options);
-    } catch (error) {
-      last = error;
+  const { attempts = 1, signal } = options;
+  try {
+    const targets = await resolve(address, options);
+    for (let left = attempts;; left--) {
+      if (signal?.aborted) throw signal.reason;
+      try {
+        return await connectToAny(targets, options);
+      } catch (error) {
+        if (left <= 1 || signal?.aborted) throw error;
+        log.info("{reason}; trying again", {
+          reason: messageOf(connectFailure(error, address, options)),
+        });
+        await sleep(ATTEMPT_PAUSE, undefined, signal === undefined ? {} : { signal });
+      }
     }
+  } catch (error) {
+    if (signal?.aborted) throw cancelled(address);
+    throw error instanceof ConnectionError ? error : connectFailure(error, address, options);
   }
-  throw connectFailure(last, address, options);
+}
+
+function connectToAny(
+  targets: readonly Address[],
+  options: ConnectSocketOptions,
+): Promise<Socket> {
+  const { timeout = DEFAULT_TIMEOUT, signal } = options;
+  const deadline = performance.now() + timeout;
+  return race(targets, (target, lost) => {
+    log.debug("connecting to {address}", { address: formatAddress(target) });
+    const left = Math.max(0, deadline - performance.now());
+    return attempt(target, options.bindAddress, left, [lost, signal]);
+  }, (late) => late.destroy());
 }
 
 async function resolve(address: Address, options: ConnectSocketOptions): Promise<Address[]> {
   if (isUnix(address)) return [address];
-  try {
-    const found = await lookup(address.host, { all: true, family: options.family ?? 0 });
-    return found.map(({ address: host }) => ({ host, port: address.port }));
-  } catch (error) {
+  const { bindAddress = "" } = options;
+  const bindFamily = isIP(bindAddress);
+  const found = await bounded((options.lookup ?? resolveName)(address.host, options.family ?? 0), {
+    ...options,
+    what: `the host name ${address.host} was not resolved`,
+  }).catch((error) => {
+    if (error instanceof ConnectionError) throw error;
     const family = options.family === undefined ? "" : ` as an IPv${options.family} address`;
     throw new ConnectionError(`could not resolve the host name ${address.host}${family}`, {
       code: "name-not-found",
       cause: error,
     });
+  });
+  const usable = found.filter(({ family }) => bindFamily === 0 || family === bindFamily);
+  if (usable.length === 0) {
+    throw new ConnectionError(
+      `${address.host} has no IPv${bindFamily} address to connect to from ${bindAddress}`,
+      { code: "address-not-available" },
+    );
   }
+  return interleave(usable).map(({ address: host }) => ({ host, port: address.port }));
 }
 
-function attempt(address: Address, options: ConnectSocketOptions): Promise<Socket> {
+function resolveName(
+  host: string,
+  family: 0 | 4 | 6,
+): Promise<readonly { readonly address: string; readonly family: number }[]> {
+  // The system has sorted them (RFC 6724); its order says which family is the better one.
+  return lookup(host, { all: true, family, verbatim: true });
+}
+
+/** The resolver takes no signal and answers when it likes. */
+function bounded<T>(
+  promise: Promise<T>,
+  options: ConnectSocketOptions & { readonly what: string },
+): Promise<T> {
+  const { timeout = DEFAULT_TIMEOUT, signal, what } = options;
   return new Promise((resolve, reject) => {
-    const { timeout = DEFAULT_TIMEOUT, signal } = options;
-    const socket = connect({ ...target(address, options), allowHalfOpen: true, noDelay: true });
-    const finish = (settle: () => void) => {
+    const cancel = () => reject(signal?.reason);
+    const timer = setTimeout(() => {
+      reject(new ConnectionError(`${what} within ${timeout / 1000} s`, { code: "timeout" }));
+    }, timeout);
+    if (signal?.aborted) cancel();
+    signal?.addEventListener("abort", cancel, { once: true });
+    promise.then(resolve, reject).finally(() => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", cancel);
+    });
+  });
+}
+
+function attempt(
+  address: Address,
+  bindAddress: string | undefined,
+  timeout: number,
+  signals: readonly (AbortSignal | undefined)[],
+): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ ...target(address, bindAddress), allowHalfOpen: true, noDelay: true });
+    const finish = (settle: () => void) => {
+      clearTimeout(timer);
+      for (const signal of signals) signal?.removeEventListener("abort", cancel);
       socket.off("error", fail);
       settle();
     };
@@ -88,22 +161,38 @@ function attempt(address: Address, options: ConnectSocketOptions): Promise<Socke
       socket.on("error", () => {});
       socket.destroy();
     };
-    const cancel = () => fail(signal?.reason);
+    const cancel = () => fail(new Error("given up"));
     const timer = setTimeout(
       () => fail(Object.assign(new Error("no answer"), { code: "ETIMEDOUT" })),
       timeout,
     );
     socket.once("error", fail);
     socket.once("connect", () => finish(() => resolve(socket)));
-    signal?.addEventListener("abort", cancel, { once: true });
+    for (const signal of signals) {
+      if (signal?.aborted) return cancel();
+      signal?.addEventListener("abort", cancel, { once: true });
+    }
   });
 }
 
-function target(address: TcpAddress | UnixAddress, options: ConnectSocketOptions): NetConnectOpts {
+function target(address: TcpAddress | UnixAddress, bindAddress?: string): NetConnectOpts {
   if (isUnix(address)) return { path: address.path };
-  const { bindAddress } = options;
   return { ...address, ...(bindAddress === undefined ? {} : { localAddress: bindAddress }) };
 }
+
+function cancelled(address: Address): ConnectionError {
+  const where = formatAddress(address);
+  return new ConnectionError(`connecting to ${where} was cancelled`, { code: "cancelled" });
+}
+
+/** Which of several addresses' answers says most about what to do. */
+const TELLING: readonly ErrorCode[] = [
+  "address-not-available",
+  "connect-refused",
+  "timeout",
+  "unreachable",
+  "connect-failed",
+];
 
 function connectFailure(
   error: unknown,
@@ -111,33 +200,46 @@ function connectFailure(
   options: ConnectSocketOptions,
 ): ConnectionError {
   const where = formatAddress(address);
-  const failure = (code: ErrorCode, words: string) =>
-    new ConnectionError(`${where} ${words}`, { code, cause: error });
-  if (options.signal?.aborted) {
-    return new ConnectionError(`connecting to ${where} was cancelled`, { code: "cancelled" });
+  const failures = error instanceof AllFailed
+    ? error.failures as AllFailed<Address>["failures"]
+    : [{ candidate: address, error }];
+  const answers = failures.map(({ candidate, error }) => {
+    const [code, words] = reasonOf(error, options);
+    return { code, words, cause: error, from: isUnix(candidate) ? where : candidate.host };
+  });
+  const { code, cause, words } = answers.reduce((most, answer) =>
+    TELLING.indexOf(answer.code) < TELLING.indexOf(most.code) ? answer : most
+  );
+  if (code === "address-not-available") {
+    const message = `this machine has no address ${options.bindAddress} to connect from`;
+    return new ConnectionError(message, { code, cause });
   }
+  if (answers.every((answer) => answer.words === words)) {
+    return new ConnectionError(`${where} ${words}`, { code, cause });
+  }
+  const all = answers.map(({ from, words }) => `${from} ${words}`).join(", ");
+  return new ConnectionError(`${where} could not be connected to: ${all}`, { code, cause });
+}
+
+function reasonOf(error: unknown, options: ConnectSocketOptions): [ErrorCode, string] {
   const code = systemCodeOf(error) ?? "";
   // EINVAL is what Deno 2.9 says for an address that no interface has.
   if (options.bindAddress !== undefined && ["EADDRNOTAVAIL", "EINVAL"].includes(code)) {
-    return new ConnectionError(
-      `this machine has no address ${options.bindAddress} to connect from`,
-      { code: "address-not-available", cause: error },
-    );
+    return ["address-not-available", "cannot be connected to from there"];
   }
   switch (code) {
     case "ECONNREFUSED":
-      return failure("connect-refused", "refused the connection");
+      return ["connect-refused", "refused the connection"];
     case "ENOENT":
-      return failure("connect-refused", "does not exist");
-    case "ETIMEDOUT":
-      return failure(
-        "timeout",
-        `did not answer within ${(options.timeout ?? DEFAULT_TIMEOUT) / 1000} s`,
-      );
+      return ["connect-refused", "does not exist"];
+    case "ETIMEDOUT": {
+      const seconds = (options.timeout ?? DEFAULT_TIMEOUT) / 1000;
+      return ["timeout", `did not answer within ${seconds} s`];
+    }
     case "EHOSTUNREACH":
     case "ENETUNREACH":
-      return failure("unreachable", "is unreachable from here");
+      return ["unreachable", "is unreachable from here"];
     default:
-      return failure("connect-failed", `could not be connected to: ${messageOf(error)}`);
+      return ["connect-failed", `could not be connected to: ${messageOf(error)}`];
   }
 }

@@ -61,6 +61,7 @@ export class ServerConnection {
    */
   constructor(socket: Socket, policy: ConnectionPolicy) {
     this.#socket = socket;
+    socket.setKeepAlive(true);
     this.#transport = new Transport(socket);
     this.#policy = policy;
     const host = socket.remoteAddress ?? "unknown";

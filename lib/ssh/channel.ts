@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Buffer } from "node:buffer";
+import { Buffer } from "node:buffer";
 import process from "node:process";
 import { Duplex } from "node:stream";
 import { ConnectionError } from "../errors.ts";
@@ -75,6 +75,11 @@ export class SshChannel extends Duplex {
       else this.#codec._write(chunk, encoding, done);
     };
     send();
+  }
+
+  /** What was corked leaves as one piece: an SSH connection inside this one writes small ones. */
+  override _writev(chunks: { chunk: Buffer }[], callback: () => void): void {
+    this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), "binary", callback);
   }
 
   override _final(callback: () => void): void {

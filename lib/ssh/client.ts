@@ -5,7 +5,6 @@
  */
 import { Buffer } from "node:buffer";
 import type { Duplex } from "node:stream";
-import { connectSocket } from "../connect.ts";
 import {
   type Address,
   type Destination,
@@ -27,8 +26,9 @@ import { type KexInit, parseKexInit, watchKexInit } from "./kex_init.ts";
 import { hostName } from "./known_hosts.ts";
 import { Listeners } from "./listeners.ts";
 import { mismatch } from "./mismatch.ts";
-import { connectFailure, openFailure, otherHostKey, printable, sessionFailure } from "./reasons.ts";
+import { openFailure, otherHostKey, printable, sessionFailure } from "./reasons.ts";
 import { keepKeysFresh, type RekeyLimit } from "./rekey.ts";
+import { directRoute, type Route, type RouteOptions, stepTimeout } from "./route.ts";
 import { type ClientChannel, engineChannel, type EngineClient, newClient } from "./ssh2.ts";
 import { noteLaxKeyExchange } from "./strict_kex.ts";
 import { Transport } from "./transport.ts";
@@ -36,8 +36,6 @@ import { UserAuth } from "./userauth.ts";
 
 const log = logger("ssh");
 
-/** Milliseconds for TCP, key exchange and each answer during authentication. */
-const DEFAULT_CONNECT_TIMEOUT = 30_000;
 /** Milliseconds for the server to confirm or refuse a channel. Its own connect may take two minutes. */
 const DEFAULT_OPEN_TIMEOUT = 135_000;
 /** Debug messages of the server that are kept, and characters of each. */
@@ -47,11 +45,9 @@ const MAX_SAID_LENGTH = 1_000;
 const CLOSE_TIMEOUT = 2_000;
 
 /** How to reach a server, how to know it, and how to be known by it. */
-export interface ClientOptions {
-  /** The server's name or address. */
-  readonly host: string;
-  /** Its port. */
-  readonly port: number;
+export interface ClientOptions extends RouteOptions {
+  /** The way to the server; straight to it by default. It is closed with the connection. */
+  readonly route?: Route;
   /** The user's name there. */
   readonly username: string;
   /** Judges the server's host key. There is no connection without one. */
@@ -64,24 +60,17 @@ export interface ClientOptions {
   readonly rekeyLimit?: RekeyLimit;
   /** Milliseconds that a server may be silent while keys are exchanged anew; 120,000 by default. */
   readonly rekeyTimeout?: number;
-  /** IPv4 or IPv6 only. */
-  readonly family?: 4 | 6;
-  /** The local address to connect from. */
-  readonly bindAddress?: string;
-  /** Milliseconds for each step until the session is open; 30,000 by default. */
-  readonly connectTimeout?: number;
   /** Milliseconds for a channel to be confirmed or refused; 135,000 by default. */
   readonly openTimeout?: number;
   /** Called with what the server says before authentication (RFC 4252 section 5.4). */
   readonly onBanner?: (text: string) => void;
-  /** Gives the connection up while it is being made. */
-  readonly signal?: AbortSignal;
 }
 
 /** An open, authenticated connection. */
 export class SshClient implements Dialer {
   readonly #engine: EngineClient;
   readonly #transport: Transport;
+  readonly #route: Route;
   readonly #openTimeout: number;
   readonly #said: readonly string[];
   readonly #listeners: Listeners;
@@ -93,11 +82,13 @@ export class SshClient implements Dialer {
   private constructor(
     engine: EngineClient,
     transport: Transport,
+    route: Route,
     said: readonly string[],
     options: ClientOptions,
   ) {
     this.#engine = engine;
     this.#transport = transport;
+    this.#route = route;
     this.#said = said;
     this.#listeners = new Listeners(engine, transport, said);
     this.#openTimeout = options.openTimeout ?? DEFAULT_OPEN_TIMEOUT;
@@ -108,7 +99,8 @@ export class SshClient implements Dialer {
     this.closed = new Promise((resolve) => {
       engine.once("close", () => {
         if (this.#closing) resolve(undefined);
-        else resolve(this.#failure ?? sessionFailure(undefined, target));
+        else resolve(route.explain(this.#failure ?? sessionFailure(undefined, target)));
+        void route.close();
       });
     });
   }
@@ -121,26 +113,26 @@ export class SshClient implements Dialer {
    * @throws {SessionError} When any step fails; the code tells which.
    */
   static async connect(options: ClientOptions): Promise<SshClient> {
-    const timeout = options.connectTimeout ?? DEFAULT_CONNECT_TIMEOUT;
-    const socket = await connectSocket(options, { ...options, timeout }).catch((error) => {
-      throw connectFailure(error);
-    });
-    const transport = new Transport(socket);
+    const route = options.route ?? await directRoute(options);
+    const transport = new Transport(route.stream);
     const engine = newClient();
     // A late error that nobody listens to ends the process (SSH2_NOTES row 18).
     engine.on("error", (error) => log.debug("engine: {reason}", { reason: messageOf(error) }));
     const said: string[] = [];
     try {
-      await handshake(engine, transport, options, timeout, said, socket.remoteAddress);
+      await handshake(engine, transport, options, stepTimeout(options), said, route.address);
     } catch (error) {
-      socket.destroy();
-      throw error;
+      if (options.signal?.aborted) route.destroy();
+      const reason = error instanceof SessionError ? await route.explain(error) : error;
+      route.stream.destroy();
+      await route.close();
+      throw reason;
     }
     log.info("session to {user}@{host} open", {
       user: options.username,
       host: formatAddress(options),
     });
-    return new SshClient(engine, transport, said, options);
+    return new SshClient(engine, transport, route, said, options);
   }
 
   /** Channels that ssh2 still keeps: open, being opened, or waiting for the peer's CLOSE. */
@@ -212,9 +204,15 @@ export class SshClient implements Dialer {
     this.#closing = true;
     this.#engine.end();
     // client.destroy() does nothing after end() (SSH2_NOTES row 4).
-    const timer = setTimeout(() => this.#transport.stream.destroy(), CLOSE_TIMEOUT);
+    const timer = setTimeout(() => this.destroy(), CLOSE_TIMEOUT);
     await this.closed;
+    await this.#route.close();
     clearTimeout(timer);
+  }
+
+  /** Breaks the connection off, and all that carries it, without a word to the server. */
+  destroy(): void {
+    this.#route.destroy();
   }
 
   /**

@@ -5,6 +5,8 @@
  */
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { formatAddress } from "../dialer.ts";
+import { messageOf } from "../errors.ts";
 import { userName } from "../runtime.ts";
 import type { AlgorithmChoice } from "./algorithms.ts";
 import type { AuthMethod } from "./auth.ts";
@@ -16,11 +18,18 @@ import {
   type StrictHostKeyChecking,
 } from "./host_keys.ts";
 import { gatherIdentities, type NamedKey } from "./identities.ts";
+import { type Hop, hopFailure, jumpRoute } from "./jump.ts";
 import { acceptedAlgorithms } from "./key_algorithms.ts";
 import { pinnedVerifier } from "./pinned_keys.ts";
 import type { Prompter } from "./prompter.ts";
+import { parseProxy, proxyRoute } from "./proxy.ts";
+import { proxyCommandRoute } from "./proxy_command.ts";
 import { checkRekeyLimit, type RekeyLimit } from "./rekey.ts";
 import { withRevokedKeys } from "./revoked_keys.ts";
+import { directRoute, type Route, type RouteOptions } from "./route.ts";
+
+/** More jump hosts than anybody goes through; a list without an end would never connect. */
+const MAX_HOPS = 32;
 
 /** How to reach a server, how to know it, and how to be known by it. */
 export interface ConnectOptions {
@@ -96,18 +105,32 @@ export interface ConnectOptions {
   readonly algorithms?: AlgorithmChoice;
   /** How long the same keys are used: 1 GiB with ChaCha20, 64 GiB with AES by default. */
   readonly rekeyLimit?: RekeyLimit;
-  /** The server to go through, which may itself have one: ProxyJump of ssh_config(5). */
+  /**
+   * The server to go through (ProxyJump of ssh_config(5)). It may itself have one, and so on: the
+   * last of them is the one that this machine connects to. Each is known, and logged in to, by its
+   * own options; it takes from here only `signal` and `prompter`, where it has none.
+   */
   readonly jump?: ConnectOptions;
-  /** A command whose stdin and stdout lead to the server; a line for the user's shell. */
+  /**
+   * A command whose stdin and stdout lead to the server (ProxyCommand of ssh_config(5)), with
+   * nothing left to expand. The user's shell runs it.
+   */
   readonly proxyCommand?: string;
-  /** How often a server that does not answer is tried; 1 by default. */
-  readonly connectionAttempts?: number;
-  /** Whether the system probes an idle connection; yes by default. */
-  readonly tcpKeepAlive?: boolean;
-  /** IPv4 or IPv6 only, for the connection to the server and for listeners. */
+  /**
+   * The proxy to connect through: `socks5://[user:password@]host:port`, the same with `http`, or
+   * `env` for what `ALL_PROXY` names and `NO_PROXY` does not except. `socks5h` is the same as
+   * `socks5`: the proxy resolves the server's name. With `jump` it is for the first connection,
+   * the one that this machine makes.
+   */
+  readonly proxy?: string;
+  /** IPv4 or IPv6 only, for the connection that this machine makes and for listeners. */
   readonly family?: 4 | 6;
-  /** The local address to connect from. */
+  /** The local address to connect from; only addresses of its family are tried. */
   readonly bindAddress?: string;
+  /** How often to try to connect, with a second in between; once by default. */
+  readonly connectionAttempts?: number;
+  /** Whether the system asks a silent server whether it is still there; it does by default. */
+  readonly tcpKeepAlive?: boolean;
   /** Milliseconds for each step until the session is open; 30,000 by default. */
   readonly connectTimeout?: number;
   /** Called with what the server says before authentication. */
@@ -117,27 +140,85 @@ export interface ConnectOptions {
 }
 
 /**
- * Connects to a server and authenticates.
+ * Connects to a server, through others where there are any, and authenticates.
  *
  * @param options Where to, and with what.
  * @returns The open connection.
- * @throws {SessionError} When any step fails; the code tells which.
+ * @throws {SessionError} When any step fails; the code tells which, and the message which server.
  * @throws {TypeError} When an option is malformed.
  */
 export async function connectHost(options: ConnectOptions): Promise<SshClient> {
-  const { port = 22, username = userName() } = options;
-  if (options.host === "") throw new TypeError("host must not be empty");
+  const way = wayTo(options);
+  way.forEach(check);
+  let hop: Hop | undefined;
+  for (const [index, server] of way.slice(0, -1).entries()) {
+    const name = hopName(server, index + 1, way.length - 1);
+    try {
+      hop = { client: await connectOne(server, hop), name };
+    } catch (error) {
+      throw hopFailure(name, error);
+    }
+  }
+  return await connectOne(options, hop);
+}
+
+/** The servers in the order to connect to them. */
+function wayTo(options: ConnectOptions): ConnectOptions[] {
+  const way = [options];
+  for (let next = options.jump; next !== undefined; next = next.jump) {
+    if (way.length > MAX_HOPS) {
+      throw new TypeError(`jump: more than ${MAX_HOPS} servers before ${options.host}`);
+    }
+    way.unshift(inherit(next, options));
+  }
+  const [first] = way;
+  if (first !== undefined && first !== options && options.proxy !== undefined) {
+    way[0] = { proxy: options.proxy, ...first };
+  }
+  return way;
+}
+
+function inherit(hop: ConnectOptions, { signal, prompter }: ConnectOptions): ConnectOptions {
+  return {
+    ...(signal === undefined ? {} : { signal }),
+    ...(prompter === undefined ? {} : { prompter }),
+    ...hop,
+  };
+}
+
+function check(options: ConnectOptions, index: number): void {
+  const { host, port = 22, jump, proxy, proxyCommand } = options;
+  if (host === "") throw new TypeError("host must not be empty");
   if (!Number.isInteger(port) || port < 1 || port > 65535) {
     throw new RangeError(`port must be a number from 1 to 65535, not ${port}`);
   }
-  const accepted = acceptedAlgorithms(options.pubkeyAcceptedAlgorithms);
+  acceptedAlgorithms(options.pubkeyAcceptedAlgorithms);
   checkRekeyLimit(options.rekeyLimit ?? {});
-  return await SshClient.connect({
-    ...options,
-    port,
-    username,
-    hostKeys: verifierOf(options),
-    credentials: {
+  if (jump !== undefined && proxyCommand !== undefined) {
+    throw new TypeError(`jump and proxyCommand are two ways to ${host}: give one`);
+  }
+  if (index === 0 && proxy !== undefined && proxyCommand !== undefined) {
+    throw new TypeError(`proxy and proxyCommand are two ways to ${host}: give one`);
+  }
+  if (proxy === undefined || proxy === "env") return;
+  try {
+    parseProxy(proxy);
+  } catch (error) {
+    throw new TypeError(`proxy: ${messageOf(error)}`);
+  }
+}
+
+function hopName(server: ConnectOptions, position: number, count: number): string {
+  const { host, port = 22, username = userName() } = server;
+  const which = count === 1 ? "" : ` ${position} of ${count}`;
+  return `jump host${which} (${username}@${formatAddress({ host, port })})`;
+}
+
+/** Connects to one server; a hop that does not lead there is closed. */
+async function connectOne(options: ConnectOptions, hop: Hop | undefined): Promise<SshClient> {
+  const { port = 22, username = userName() } = options;
+  try {
+    const credentials = {
       identities: await gatherIdentities({
         files: options.identityFiles,
         texts: options.privateKeys,
@@ -148,14 +229,31 @@ export async function connectHost(options: ConnectOptions): Promise<SshClient> {
         prompter: options.prompter,
         signal: options.signal,
       }),
-      acceptedAlgorithms: accepted,
+      acceptedAlgorithms: acceptedAlgorithms(options.pubkeyAcceptedAlgorithms),
       requiredRsaSize: options.requiredRsaSize,
       password: options.password,
       prompter: options.prompter,
       methods: options.authMethods,
       passwordPrompts: options.passwordPrompts,
-    },
-  });
+    };
+    const hostKeys = verifierOf(options);
+    const route = await routeTo({ ...options, port }, hop);
+    return await SshClient.connect({ ...options, port, username, hostKeys, credentials, route });
+  } catch (error) {
+    await hop?.client.close();
+    throw error;
+  }
+}
+
+async function routeTo(
+  options: ConnectOptions & RouteOptions,
+  hop: Hop | undefined,
+): Promise<Route> {
+  const { proxyCommand, proxy } = options;
+  if (hop !== undefined) return await jumpRoute(hop, options);
+  if (proxyCommand !== undefined) return await proxyCommandRoute(proxyCommand, options);
+  const proxied = proxy === undefined ? undefined : await proxyRoute(proxy, options);
+  return proxied ?? await directRoute(options);
 }
 
 function verifierOf(options: ConnectOptions): HostKeyVerifier {

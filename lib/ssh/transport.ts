@@ -30,10 +30,7 @@ export class Transport {
    */
   constructor(stream: Duplex) {
     this.stream = stream;
-    if (stream instanceof Socket) {
-      stream.setNoDelay(true);
-      stream.setKeepAlive(true);
-    }
+    if (stream instanceof Socket) stream.setNoDelay(true);
     coalesceWrites(stream, (bytes) => this.#sent += bytes, () => this.onFlush?.());
     stream.on("drain", () => this.#release());
     // Before ssh2's own listeners: from the first of these events on, its protocol object throws

@@ -10,8 +10,10 @@ import process from "node:process";
 import { secret } from "./secrets.ts";
 import { currentUser, need, run, which } from "./tools.ts";
 
-/** The one account that the server sees: the user who runs the tests. */
+/** The one account that the server sees: the user who runs the tests, by whatever name. */
 export interface Accounts {
+  /** The name there; by default the user's own. */
+  name?: string;
   /** Where the two files are written. */
   dir: string;
   /** The user's home folder. */
@@ -35,7 +37,8 @@ export function skipUnlessAccounts(options: { password?: boolean } = {}): { skip
 
 /** The command that runs `command` under these accounts, as the same process. */
 export async function withAccounts(command: string[], accounts: Accounts): Promise<string[]> {
-  const { name, uid, gid } = currentUser();
+  const { uid, gid, ...user } = currentUser();
+  const { name = user.name } = accounts;
   const passwd = join(accounts.dir, "passwd");
   const shadow = join(accounts.dir, "shadow");
   // The separated half of sshd runs as its own user and needs that account as well.

@@ -62,6 +62,8 @@ export interface ServerKind {
   hostKeys?: KeyPair[];
   password?: string;
   pam?: string;
+  /** The account's name, where it is not the name of the user who runs the tests. */
+  user?: string;
   /** Runs it under a passwd file of its own even without a password. */
   ownAccounts?: boolean;
   makeHostKeys(dir: string): Promise<KeyPair[]>;
@@ -107,7 +109,7 @@ async function startIn(
   kind: ServerKind,
 ): Promise<SshServer> {
   const dir = folder.path;
-  const user = currentUser().name;
+  const user = kind.user ?? currentUser().name;
   const host = kind.address;
   // Servers refuse keys and passwd files in a folder that others may write to, and as root some
   // of them read as the user who logs in.
@@ -126,8 +128,8 @@ async function startIn(
   );
   const hostKeys = kind.hostKeys ?? await kind.makeHostKeys(dir);
   let accounts: Accounts | undefined;
-  if (kind.password !== undefined || kind.ownAccounts) {
-    accounts = { dir, home: dir };
+  if (kind.password !== undefined || kind.user !== undefined || kind.ownAccounts) {
+    accounts = { dir, home: dir, name: user };
     if (kind.password !== undefined) accounts.password = kind.password;
     if (kind.pam !== undefined) accounts.pam = kind.pam;
   }

@@ -36,6 +36,11 @@ export interface SshdOptions {
    * for the server's folder.
    */
   pam?: string;
+  /**
+   * The name of the account. The server then sees a passwd file of its own in which the user who
+   * runs the tests has this name: hand `skipUnlessAccounts()` to the test.
+   */
+  user?: string;
 }
 
 /** Starts sshd; it accepts connections when the promise is fulfilled. */

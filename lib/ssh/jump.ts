@@ -1,0 +1,101 @@
+/**
+ * Jump hosts: one SSH connection inside another (ProxyJump of ssh_config(5)).
+ *
+ * @module
+ */
+import type { Duplex } from "node:stream";
+import { formatAddress, type TcpAddress } from "../dialer.ts";
+import { codeOf, FairleadError, SessionError } from "../errors.ts";
+import type { SshClient } from "./client.ts";
+import { type Route, type RouteOptions, stepTimeout } from "./route.ts";
+
+/** An open connection to a server that others are reached through. */
+export interface Hop {
+  /** The connection. */
+  readonly client: Pick<SshClient, "dial" | "closed" | "close" | "destroy">;
+  /** Which one it is, for people: `jump host 2 of 3 (bob@inner.example.com:22)`. */
+  readonly name: string;
+}
+
+/** An error that names the jump host where something failed. It names none but that one. */
+class HopError extends SessionError {}
+
+/**
+ * The error for whoever wanted to go through a jump host.
+ *
+ * @param name The jump host, for people.
+ * @param error What failed there; one that names a jump host already stays as it is.
+ * @returns The same code and what to do, with the jump host named.
+ */
+export function hopFailure(name: string, error: unknown): unknown {
+  if (!(error instanceof FairleadError)) return error;
+  if (error instanceof HopError || error.code === "cancelled") return error;
+  const { code, hint } = error;
+  return new HopError(`${name}: ${error.message}`, {
+    code,
+    ...(hint === undefined ? {} : { hint: adviceForHop(hint) }),
+    cause: error,
+  });
+}
+
+/**
+ * Dials the next server from a jump host, which resolves its name.
+ *
+ * @param hop The jump host; it is closed with the way.
+ * @param options The next server, deadline and signal.
+ * @returns The way there.
+ * @throws {SessionError} When the jump host does not lead there; it names the jump host.
+ */
+export async function jumpRoute(hop: Hop, options: RouteOptions): Promise<Route> {
+  const stream = await dial(hop, options);
+  // Only a connection that is lost below gives this error; what the next server does, does not.
+  let lost = false;
+  stream.once("error", (error) => lost = codeOf(error) === "connection-lost");
+  let closing: Promise<void> | undefined;
+  return {
+    stream,
+    explain: async (error) => {
+      const reason = lost ? await hop.client.closed : undefined;
+      return reason === undefined ? error : hopFailure(hop.name, reason) as SessionError;
+    },
+    close: () => closing ??= hop.client.close(),
+    destroy: () => {
+      stream.destroy();
+      hop.client.destroy();
+    },
+  };
+}
+
+async function dial(hop: Hop, options: RouteOptions): Promise<Duplex> {
+  const { signal } = options;
+  const target: TcpAddress = { host: options.host, port: options.port };
+  const timeout = stepTimeout(options);
+  const giveUp = new AbortController();
+  const cancel = () => giveUp.abort();
+  const timer = setTimeout(cancel, timeout);
+  signal?.addEventListener("abort", cancel, { once: true });
+  try {
+    if (signal?.aborted) cancel();
+    return await hop.client.dial(target, { signal: giveUp.signal });
+  } catch (error) {
+    const where = formatAddress(target);
+    if (signal?.aborted) {
+      throw new SessionError(`connecting to ${where} was cancelled`, { code: "cancelled" });
+    }
+    if (giveUp.signal.aborted) {
+      const message = `${where} did not answer within ${timeout / 1000} s, seen from the server`;
+      throw hopFailure(hop.name, new SessionError(message, { code: "timeout" }));
+    }
+    const reason = codeOf(error) === "connection-lost" ? await hop.client.closed : undefined;
+    throw hopFailure(hop.name, reason ?? error);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", cancel);
+  }
+}
+
+/** What helps with the target's options helps a jump host elsewhere. */
+function adviceForHop(hint: string): string {
+  if (!/(?:^|[\s(])-[A-Za-z]\b/.test(hint)) return hint;
+  return `${hint}; for a jump host, such options stand in its own Host block of ssh_config`;
+}

@@ -1,0 +1,248 @@
+/** Connecting from this machine: several addresses, deadlines, the local address, second tries. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Server } from "node:net";
+import { networkInterfaces } from "node:os";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { connectSocket, type ConnectSocketOptions } from "../lib/connect.ts";
+import { interleave, race } from "../lib/happy_eyeballs.ts";
+import { silentPort } from "./support/silent.ts";
+import { echoServer, refusingPort } from "./support/tcp.ts";
+import { freePort } from "./support/tools.ts";
+
+const hasIPv6 = Object.values(networkInterfaces()).flat()
+  .some((address) => address?.address === "::1");
+const skipIPv6 = hasIPv6 ? {} : { skip: "this machine has no IPv6" };
+
+/** A resolver that knows one name. */
+function names(...addresses: string[]): NonNullable<ConnectSocketOptions["lookup"]> {
+  return (_host, family) =>
+    Promise.resolve(
+      addresses.map((address) => ({ address, family: address.includes(":") ? 6 : 4 }))
+        .filter((found) => family === 0 || found.family === family),
+    );
+}
+
+/** A listener on an address and a port that is the same on several addresses. */
+async function listenOn(host: string, port: number): Promise<Server> {
+  const server = createServer();
+  server.listen(port, host);
+  await once(server, "listening");
+  return server;
+}
+
+test("the families take turns, beginning with the first address's", () => {
+  const address = (name: string) => ({ name, family: name.startsWith("v6") ? 6 : 4 });
+  const order = (...given: string[]) => interleave(given.map(address)).map(({ name }) => name);
+  assert.deepEqual(order("v6a", "v6b", "v6c", "v4a", "v4b"), ["v6a", "v4a", "v6b", "v4b", "v6c"]);
+  assert.deepEqual(order("v4a", "v4b", "v6a"), ["v4a", "v6a", "v4b"]);
+  assert.deepEqual(order("v4a", "v4b"), ["v4a", "v4b"]);
+  assert.deepEqual(order(), []);
+});
+
+test("an address that does not answer keeps nobody waiting for the next one", async () => {
+  await using silent = await silentPort("127.0.0.2");
+  const server = await listenOn("127.0.0.1", silent.port);
+  try {
+    const begun = performance.now();
+    const socket = await connectSocket({ host: "two.test", port: silent.port }, {
+      lookup: names("127.0.0.2", "127.0.0.1"),
+    });
+    const took = performance.now() - begun;
+    assert.equal(socket.remoteAddress, "127.0.0.1");
+    assert.ok(took >= 240 && took < 1_500, `${took} ms`);
+    socket.destroy();
+  } finally {
+    server.close();
+  }
+});
+
+test("an address that refuses leads to the next one at once", async () => {
+  await using echo = await echoServer();
+  const begun = performance.now();
+  const socket = await connectSocket({ host: "three.test", port: echo.port }, {
+    lookup: names("127.0.0.3", "127.0.0.4", "127.0.0.1"),
+  });
+  assert.equal(socket.remoteAddress, "127.0.0.1");
+  assert.ok(performance.now() - begun < 200);
+  socket.destroy();
+});
+
+test("an IPv6 address that refuses leads to the IPv4 address", skipIPv6, async () => {
+  await using echo = await echoServer();
+  const socket = await connectSocket({ host: "both.test", port: echo.port }, {
+    lookup: names("::1", "127.0.0.1"),
+  });
+  assert.equal(socket.remoteAddress, "127.0.0.1");
+  socket.destroy();
+});
+
+test("where addresses answer differently, the error names each answer", async () => {
+  await using silent = await silentPort("127.0.0.2");
+  await assert.rejects(
+    connectSocket({ host: "two.test", port: silent.port }, {
+      lookup: names("127.0.0.2", "127.0.0.1"),
+      timeout: 700,
+    }),
+    {
+      code: "connect-refused",
+      message: `two.test:${silent.port} could not be connected to: ` +
+        "127.0.0.2 did not answer within 0.7 s, 127.0.0.1 refused the connection",
+    },
+  );
+});
+
+test("where all addresses answer alike, the error says it once", async () => {
+  await using none = await refusingPort();
+  await assert.rejects(
+    connectSocket({ host: "two.test", port: none.port }, {
+      lookup: names("127.0.0.1", "127.0.0.2"),
+    }),
+    { code: "connect-refused", message: `two.test:${none.port} refused the connection` },
+  );
+});
+
+test("the deadline holds for all addresses together", async () => {
+  await using silent = await silentPort("127.0.0.2");
+  const begun = performance.now();
+  await assert.rejects(
+    connectSocket({ host: "four.test", port: silent.port }, {
+      lookup: names("127.0.0.2", "127.0.0.2", "127.0.0.2", "127.0.0.2"),
+      timeout: 600,
+    }),
+    { code: "timeout", message: `four.test:${silent.port} did not answer within 0.6 s` },
+  );
+  const took = performance.now() - begun;
+  assert.ok(took >= 590 && took < 1_500, `${took} ms`);
+});
+
+test("whoever succeeds after the winner is discarded", async () => {
+  const discarded: string[] = [];
+  let release = () => {};
+  const slow = new Promise<void>((resolve) => release = resolve);
+  const won = await race(["slow", "quick"], async (name) => {
+    if (name === "slow") await slow;
+    return name;
+  }, (late) => discarded.push(late));
+  assert.equal(won, "quick");
+  release();
+  await sleep(0);
+  assert.deepEqual(discarded, ["slow"]);
+});
+
+test("the losers of a race are told at once", async () => {
+  const told: string[] = [];
+  await race(["first", "second"], (name, lost) => {
+    lost.addEventListener("abort", () => told.push(name));
+    return name === "second" ? Promise.resolve(name) : new Promise<string>(() => {});
+  }, () => {});
+  assert.deepEqual(told, ["first", "second"]);
+});
+
+test("only addresses of the bind address's family are tried", async () => {
+  await using echo = await echoServer();
+  const options = { lookup: names("::1", "127.0.0.1"), bindAddress: "127.0.0.7" };
+  const socket = await connectSocket({ host: "both.test", port: echo.port }, options);
+  assert.equal(socket.localAddress, "127.0.0.7");
+  assert.equal(socket.remoteAddress, "127.0.0.1");
+  socket.destroy();
+
+  await assert.rejects(
+    connectSocket({ host: "v6.test", port: echo.port }, { ...options, lookup: names("::1") }),
+    {
+      code: "address-not-available",
+      message: "v6.test has no IPv4 address to connect to from 127.0.0.7",
+    },
+  );
+});
+
+test("a local address that no interface has is named", async () => {
+  await using echo = await echoServer();
+  await assert.rejects(
+    connectSocket({ host: "127.0.0.1", port: echo.port }, { bindAddress: "192.0.2.1" }),
+    {
+      code: "address-not-available",
+      message: "this machine has no address 192.0.2.1 to connect from",
+    },
+  );
+});
+
+test("a second attempt comes a second after the first one", async () => {
+  const port = await freePort();
+  let server: Server | undefined;
+  const starting = sleep(300).then(async () => server = await listenOn("127.0.0.1", port));
+  const begun = performance.now();
+  try {
+    const socket = await connectSocket({ host: "127.0.0.1", port }, { attempts: 2 });
+    const took = performance.now() - begun;
+    assert.ok(took >= 950 && took < 2_500, `${took} ms`);
+    socket.destroy();
+  } finally {
+    await starting;
+    server?.close();
+  }
+});
+
+test("a name that is not found is not asked for again", async () => {
+  let asked = 0;
+  const lookup = () => {
+    asked++;
+    return Promise.reject(Object.assign(new Error("ENOTFOUND"), { code: "ENOTFOUND" }));
+  };
+  await assert.rejects(
+    connectSocket({ host: "nowhere.test", port: 22 }, { attempts: 3, lookup }),
+    { code: "name-not-found", message: "could not resolve the host name nowhere.test" },
+  );
+  assert.equal(asked, 1);
+});
+
+test("an abort ends it at once, at each step", async () => {
+  await using silent = await silentPort("127.0.0.2");
+  await using none = await refusingPort();
+  const never: NonNullable<ConnectSocketOptions["lookup"]> = () => new Promise(() => {});
+  const steps: [string, { host: string; port: number }, ConnectSocketOptions][] = [
+    ["resolving", { host: "slow.test", port: 22 }, { lookup: never }],
+    ["connecting", silent, {}],
+    ["waiting for the next attempt", none, { attempts: 5 }],
+  ];
+  for (const [step, address, options] of steps) {
+    const stop = new AbortController();
+    const begun = performance.now();
+    setTimeout(() => stop.abort(), 150);
+    await assert.rejects(connectSocket(address, { ...options, signal: stop.signal }), {
+      code: "cancelled",
+    }, step);
+    assert.ok(performance.now() - begun < 600, step);
+  }
+});
+
+test("a resolver that does not answer is given up at the deadline", async () => {
+  await assert.rejects(
+    connectSocket({ host: "slow.test", port: 22 }, {
+      timeout: 200,
+      lookup: () => new Promise(() => {}),
+    }),
+    { code: "timeout", message: "the host name slow.test was not resolved within 0.2 s" },
+  );
+});
+
+test("no socket is left behind of the addresses that lost", async () => {
+  await using silent = await silentPort("127.0.0.2");
+  const server = createServer();
+  let open = 0;
+  server.on("connection", (socket) => {
+    open++;
+    socket.on("error", () => {}).once("close", () => open--).resume();
+  });
+  server.listen(silent.port, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const socket = await connectSocket({ host: "three.test", port }, {
+    lookup: names("127.0.0.2", "127.0.0.1", "127.0.0.1"),
+  });
+  await sleep(400);
+  assert.equal(open, 1, "the third address was not connected to besides");
+  socket.destroy();
+  server.close();
+});
