@@ -70,7 +70,7 @@ function watchSecrets(folder: string): Record<string, string> {
   const trace = join(folder, "trace");
   writeFileSync(trace, "");
   chmodSync(trace, 0o666);
-  return { FAIRLEAD_TEST_SECRETS: folder, FAIRLEAD_TRACE: trace };
+  return { FAIRLEAD_TEST_NOTES: folder, FAIRLEAD_TRACE: trace };
 }
 
 /** One more test: it looks at what all the others have brought about. */

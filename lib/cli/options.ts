@@ -198,21 +198,21 @@ const RULES: readonly Rule[] = [
   ...Object.entries(LETTERS).map(([letter, entry]) => ruleOf(letter, entry)),
   {
     flags: "--host-key <key>",
-    help: "the server's host key: SHA256:…, a public key, or env:NAME",
+    help: "the server's host key: SHA256:…, a public key, env:NAME",
     apply: ({ settings }, value) => {
       (settings.hostKeys ??= []).push(...readHostKeys(value));
     },
   },
   {
-    flags: "--password <env:NAME>",
-    help: "the variable that holds the password",
+    flags: "--password <where>",
+    help: "the password: env:NAME for one in a variable",
     apply: ({ settings }, value) => {
       settings.passwordVariable ??= secretVariable("--password", value);
     },
   },
   {
-    flags: "--passphrase <env:NAME>",
-    help: "the variable that holds the passphrase of encrypted keys",
+    flags: "--passphrase <where>",
+    help: "the passphrase of encrypted keys: env:NAME",
     apply: ({ settings }, value) => {
       settings.passphraseVariable ??= secretVariable("--passphrase", value);
     },

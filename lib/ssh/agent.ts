@@ -65,6 +65,8 @@ export async function agentIdentities(
     const keys = await listAgentKeys(socket.path, { signal });
     return keys.map((key, index) => agentIdentity(socket.path, key, index, signal));
   } catch (error) {
+    // Who gave it up wants to hear no more of it.
+    if (signal?.aborted) return [];
     const reason = { path: socket.path, reason: messageOf(error) };
     if (socket.named) log.warn("the agent at {path} gives no keys: {reason}", reason);
     else log.debug("no agent at {path}: {reason}", reason);

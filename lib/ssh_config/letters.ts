@@ -35,7 +35,7 @@ export const LETTERS: Readonly<Record<string, Letter>> = {
   "-p": honoured("the server's port (22)", "Port", "port"),
   "-l": honoured("the user's name on the server", "User", "user"),
   "-i": honoured(
-    "a private key; env:NAME for one in a variable, - for stdin",
+    "a private key: a file, env:NAME, or - for stdin",
     "IdentityFile",
     "file",
   ),

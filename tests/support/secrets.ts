@@ -1,5 +1,5 @@
 /**
- * What no output may hold. scripts/test.ts names a folder in FAIRLEAD_TEST_SECRETS: the tests write
+ * What no output may hold. scripts/test.ts names a folder in FAIRLEAD_TEST_NOTES: the tests write
  * their secrets there and all that fairlead said, and fairlead itself its trace; after the suite the
  * one is looked for in the other.
  */
@@ -7,7 +7,7 @@ import { appendFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 
-const folder = process.env["FAIRLEAD_TEST_SECRETS"];
+const folder = process.env["FAIRLEAD_TEST_NOTES"];
 
 /** Lines of a private key that begin it hold its public half as well. */
 const PUBLIC_LINES = 4;
