@@ -198,7 +198,7 @@ const RULES: readonly Rule[] = [
   ...Object.entries(LETTERS).map(([letter, entry]) => ruleOf(letter, entry)),
   {
     flags: "--host-key <key>",
-    help: "the server's host key: SHA256:…, a public key, env:NAME",
+    help: "its host key: SHA256:…, a public key, or env:NAME",
     apply: ({ settings }, value) => {
       (settings.hostKeys ??= []).push(...readHostKeys(value));
     },
@@ -219,7 +219,7 @@ const RULES: readonly Rule[] = [
   },
   {
     flags: "--json",
-    help: "events on stdout and errors on stderr as JSON, one a line",
+    help: "events on stdout, errors on stderr, as JSON, one a line",
     apply: ({ settings }) => {
       settings.json = true;
     },

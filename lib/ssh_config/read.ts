@@ -179,7 +179,7 @@ function contents(reading: Reading, { path, checked }: File): string | undefined
     if (checked && !onlyUserWrites(status)) {
       throw new UsageError(
         `${path}: bad owner or permissions`,
-        "it must belong to you, and nobody else may be able to write it: chmod go-w",
+        `it must belong to you, and nobody else may be able to write it: chmod go-w '${path}'`,
         "config-invalid",
       );
     }
