@@ -58,6 +58,7 @@ export {
   FairleadError,
   ForwardError,
   SessionError,
+  UsageError,
 } from "./lib/errors.ts";
 export type { AlgorithmChoice, Algorithms } from "./lib/ssh/algorithms.ts";
 export type { RekeyLimit } from "./lib/ssh/rekey.ts";

@@ -61,7 +61,14 @@ test("every export of the library that is a function or a class has an example",
   const exported = Object.keys(fairlead);
   const all = examples().map(({ code }) => code).join("\n");
   // The kinds of error share the example of the class above them; a Forward is made by others.
-  const shared = ["SessionError", "ConnectionError", "ForwardError", "Forward", "Tunnel"];
+  const shared = [
+    "SessionError",
+    "UsageError",
+    "ConnectionError",
+    "ForwardError",
+    "Forward",
+    "Tunnel",
+  ];
   for (const name of exported.filter((name) => !shared.includes(name))) {
     assert.match(all, new RegExp(`\\b${name}\\b`));
   }
