@@ -77,7 +77,7 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
     (word) => oneOf(word.replace(/^yes$/i, "true").replace(/^no$/i, "false"), CONTROL_MASTER),
     { policy: "later", unset: "false" },
   ),
-  ControlPath: value("controlPath", String, { policy: "later" }),
+  ControlPath: value("controlPath", String, { policy: "later", print: unlessNone }),
   ControlPersist: value("controlPersist", (word) => {
     return /^(?:yes|no|true|false)$/.test(word) ? yesNo(word) : seconds(word);
   }, { policy: "later", unset: "no", print: (time) => time === 0 ? "yes" : yesOrNumber(time) }),
@@ -135,7 +135,7 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
   LocalForward: LOCAL_FORWARD,
   LogLevel: value("logLevel", logLevel, {
     unset: "INFO",
-    print: (level) => level.toUpperCase(),
+    print: (level) => level === "quiet" ? "SILENT" : level.toUpperCase(),
   }),
   LogVerbose: accepted(OWN_LOG),
   MACs: value("macs", algorithmList("hmac"), {
@@ -196,7 +196,7 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
     unset: "0 0",
     print: (limit) => `${limit.bytes} ${limit.seconds}`,
   }),
-  RemoteCommand: value("remoteCommand", String, { form: "line" }),
+  RemoteCommand: value("remoteCommand", String, { form: "line", print: unlessNone }),
   RemoteForward: REMOTE_FORWARD,
   RequestTTY: shellOnly(NO_TERMINAL, ["auto"]),
   RequiredRSASize: value("requiredRsaSize", wholeNumber(0, 65_536), { unset: "1024" }),
@@ -281,7 +281,11 @@ const LOG_LEVELS: readonly LogLevel[] = [
 ];
 
 function logLevel(word: string): LogLevel {
-  return oneOf(word.replace(/^debug1$/i, "debug"), LOG_LEVELS);
+  return oneOf(word.replace(/^debug1$/i, "debug").replace(/^silent$/i, "quiet"), LOG_LEVELS);
+}
+
+function unlessNone(text: string): string | undefined {
+  return isNone(text) ? undefined : text;
 }
 
 function yesOrNumber(time: boolean | number): string {

@@ -48,8 +48,8 @@ interface Options<T> {
   readonly form?: Keyword["form"];
   /** What `-G` prints where nothing was said. */
   readonly unset?: string;
-  /** How `-G` prints it: by default yes, no, or the value as it is. */
-  readonly print?: (value: T) => string;
+  /** How `-G` prints it, or does not: by default yes, no, or the value as it is. */
+  readonly print?: (value: T) => string | undefined;
 }
 
 /**
@@ -76,8 +76,8 @@ export function value<Field extends keyof KeywordSettings>(
     },
     print: (settings) => {
       const said = settings[field] as Value<Field> | undefined;
-      if (said !== undefined) return [print(said)];
-      return unset === undefined ? [] : [unset];
+      const shown = said === undefined ? unset : print(said);
+      return shown === undefined ? [] : [shown];
     },
   };
 }

@@ -429,14 +429,17 @@ test("a wrong command line ends with status 2, before anything is connected", as
   });
 });
 
-test("a user's ssh_config that is not read is told once, and not with -F none", async () => {
+test("a mistake in the user's ssh_config is told by its line, and -F none passes over it", async () => {
   await using own = await emptyHome();
-  await writeFile(join(own.ssh, "config"), "Host *\n  Port 2222\n");
+  await writeFile(join(own.ssh, "config"), "Host *\n  Prot 2222\n", { mode: 0o600 });
   await using nobody = await refusingPort();
   const args = [...ANYWHERE, "-p", String(nobody.port), "127.0.0.1"];
   const start = (all: string[]) => fairlead(all, { env: own.env });
+  await fails(args, {
+    ...{ status: 2, code: "config-invalid", hint: /^did you mean Port\?$/, start },
+    message: /\/\.ssh\/config:2: Prot: no such keyword$/,
+  });
   const refused = { code: "connect-refused", message: /refused/, hint: /check/, start };
-  await fails(args, { ...refused, warnings: [/^~\/\.ssh\/config is not read .*-F none/] });
   await fails(["-F", "none", ...args], refused);
 });
 
