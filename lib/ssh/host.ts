@@ -6,6 +6,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { codeOf } from "../errors.ts";
 import { userName } from "../runtime.ts";
 import type { AlgorithmChoice } from "./algorithms.ts";
 import type { AuthMethod } from "./auth.ts";
@@ -101,11 +102,12 @@ export async function connectHost(options: ConnectOptions): Promise<SshClient> {
   if (!Number.isInteger(port) || port < 1 || port > 65535) {
     throw new RangeError(`port must be a number from 1 to 65535, not ${port}`);
   }
-  return await SshClient.connect({
+  const hostKeys = verifierOf(options);
+  const client = {
     ...options,
     port,
     username,
-    hostKeys: verifierOf(options),
+    hostKeys,
     credentials: {
       identities: await gatherIdentities({
         files: options.identityFiles,
@@ -119,7 +121,14 @@ export async function connectHost(options: ConnectOptions): Promise<SshClient> {
       methods: options.authMethods,
       passwordPrompts: options.passwordPrompts,
     },
-  });
+  };
+  for (;;) {
+    try {
+      return await SshClient.connect(client);
+    } catch (error) {
+      if (codeOf(error) !== "host-key-changed" || !hostKeys.hasAnother?.()) throw error;
+    }
+  }
 }
 
 function verifierOf(options: ConnectOptions): HostKeyVerifier {
