@@ -554,6 +554,7 @@ test("with noHostAuthenticationForLocalhost any key is accepted from loopback, a
 
 test("a pinned fingerprint accepts its key from any host, and no other key", async () => {
   const verifier = pinnedVerifier(fingerprint(KEY));
+  assert.deepEqual(await verifier.preferredAlgorithms("a"), []);
   await verifier.verify("a", KEY);
   await verifier.verify("[b]:2222", KEY);
   const { hint, message } = await refusal(verifier.verify("a", SECOND_KEY), "host-key-changed");
@@ -562,7 +563,6 @@ test("a pinned fingerprint accepts its key from any host, and no other key", asy
     `the host key of a is ED25519 ${fingerprint(SECOND_KEY)}, but ${fingerprint(KEY)} was expected`,
   );
   assert.ok(hint);
-  assert.deepEqual(await verifier.preferredAlgorithms("a"), []);
 });
 
 test("a pinned public key accepts itself and asks the server for its type", async () => {
@@ -574,18 +574,43 @@ test("a pinned public key accepts itself and asks the server for its type", asyn
 
 test("of several pinned keys each is accepted", async () => {
   const verifier = pinnedVerifier([fingerprint(KEY), RSA, ED25519]);
-  await verifier.verify("a", KEY);
-  await verifier.verify("a", RSA_KEY);
-  await refusal(verifier.verify("a", SECOND_KEY), "host-key-changed");
   assert.deepEqual(await verifier.preferredAlgorithms("a"), [
     "rsa-sha2-512",
     "rsa-sha2-256",
     "ssh-ed25519",
   ]);
+  await verifier.verify("a", KEY);
+  await verifier.verify("a", RSA_KEY);
+  await refusal(verifier.verify("a", SECOND_KEY), "host-key-changed");
 });
 
 test("what is not a key is refused by a pinned verifier too", async () => {
   await refusal(pinnedVerifier(ED25519).verify("a", Buffer.from("junk")), "protocol-error");
+});
+
+test("after a pinned fingerprint was not shown, keys of the other types are asked for", async () => {
+  const verifier = pinnedVerifier([fingerprint(RSA_KEY), SECOND]);
+  assert.deepEqual(await verifier.preferredAlgorithms("a"), ["ssh-ed25519"]);
+  await refusal(verifier.verify("a", KEY), "host-key-changed");
+  assert.equal(verifier.hasAnother?.(), true);
+  const [, ...others] = await verifier.preferredAlgorithms("a");
+  assert.deepEqual(others, [
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+  ]);
+  // The server has no other: it shows the same one again, and there is no third time.
+  const { message } = await refusal(verifier.verify("a", KEY), "host-key-changed");
+  assert.equal(message.split(fingerprint(KEY)).length, 2);
+  assert.equal(verifier.hasAnother?.(), false);
+});
+
+test("where every pin tells its type there is nothing else to ask for", async () => {
+  const verifier = pinnedVerifier([RSA, SECOND]);
+  await refusal(verifier.verify("a", KEY), "host-key-changed");
+  assert.equal(verifier.hasAnother?.(), false);
 });
 
 test("a malformed pin, or none, is a TypeError", () => {

@@ -108,7 +108,8 @@ export class SshClient implements Dialer {
   /**
    * Connects and authenticates.
    *
-   * @param options Where to, and with what.
+   * @param options Where to, and with what. A route of theirs is closed with the connection; where
+   *   there is none, its stream alone is destroyed.
    * @returns The open connection.
    * @throws {SessionError} When any step fails; the code tells which.
    */
@@ -125,7 +126,6 @@ export class SshClient implements Dialer {
       if (options.signal?.aborted) route.destroy();
       const reason = error instanceof SessionError ? await route.explain(error) : error;
       route.stream.destroy();
-      await route.close();
       throw reason;
     }
     log.info("session to {user}@{host} open", {

@@ -6,7 +6,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { formatAddress } from "../dialer.ts";
-import { messageOf } from "../errors.ts";
+import { codeOf, messageOf } from "../errors.ts";
 import { userName } from "../runtime.ts";
 import type { AlgorithmChoice } from "./algorithms.ts";
 import type { AuthMethod } from "./auth.ts";
@@ -237,8 +237,17 @@ async function connectOne(options: ConnectOptions, hop: Hop | undefined): Promis
       passwordPrompts: options.passwordPrompts,
     };
     const hostKeys = verifierOf(options);
-    const route = await routeTo({ ...options, port }, hop);
-    return await SshClient.connect({ ...options, port, username, hostKeys, credentials, route });
+    for (;;) {
+      const route = await routeTo({ ...options, port }, hop);
+      const client = { ...options, port, username, hostKeys, credentials, route };
+      try {
+        return await SshClient.connect(client);
+      } catch (error) {
+        // The next attempt needs the hop again; all else is made anew.
+        if (hop === undefined) await route.close();
+        if (codeOf(error) !== "host-key-changed" || !hostKeys.hasAnother?.()) throw error;
+      }
+    }
   } catch (error) {
     await hop?.client.close();
     throw error;

@@ -89,20 +89,19 @@ export function declined({ label }: HostNames, key: Buffer): SessionError {
   );
 }
 
-/** The key is none of those that were named in advance. */
+/** None of the keys that the server showed is one that was named in advance. */
 export function notPinned(
   label: string,
-  key: Buffer,
+  keys: readonly Buffer[],
   fingerprints: readonly string[],
 ): SessionError {
   return new SessionError(
-    `the host key of ${label} is ${describeKey(key)}, but ` +
-      `${fingerprints.join(" or ")} was expected`,
+    `the host key of ${label} is ${keys.map(describeKey).join(" or ")}, ` +
+      `but ${fingerprints.join(" or ")} was expected`,
     {
       code: "host-key-changed",
-      hint: "someone may be intercepting the connection; or the server showed another one of its " +
-        "keys: check the fingerprint with its administrator, or pin the public key, which tells " +
-        "its type",
+      hint: "someone may be intercepting the connection, or the server has another key than " +
+        "expected: check the fingerprint with its administrator",
     },
   );
 }

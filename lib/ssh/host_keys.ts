@@ -52,6 +52,11 @@ export interface HostKeyVerifier {
    * key is refused; `protocol-error` when it is no key at all.
    */
   verify(name: string, key: Buffer, address?: string): Promise<void>;
+  /**
+   * Whether it is worth connecting again after the last refusal: `preferredAlgorithms` then puts
+   * keys of other types first, which the server may have as well, and one may be accepted.
+   */
+  hasAnother?(): boolean;
 }
 
 /** What {@linkcode knownHostsVerifier} goes by. */

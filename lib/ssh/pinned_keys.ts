@@ -5,6 +5,7 @@
  */
 import type { Buffer } from "node:buffer";
 import { messageOf } from "../errors.ts";
+import { DEFAULT_ALGORITHMS } from "./algorithms.ts";
 import { malformed, notPinned } from "./host_key_errors.ts";
 import type { HostKeyVerifier } from "./host_keys.ts";
 import { fingerprint, keyTypeOf, parsePublicKey, signatureAlgorithms } from "./known_hosts.ts";
@@ -13,7 +14,8 @@ import { fingerprint, keyTypeOf, parsePublicKey, signatureAlgorithms } from "./k
  * A verifier that accepts exactly the keys named, from whatever server shows them.
  *
  * @param keys Each the fingerprint (`SHA256:…`) or the public key (`ssh-ed25519 AAAA…`) of a host
- * key. A public key is better: the server is then asked for a key of that type first.
+ * key. A public key is better: the server is then asked for a key of that type first. A fingerprint
+ * does not tell its key's type, so a server that has several may have to be asked several times.
  * @returns The verifier; it rejects every other key as `host-key-changed`, as ssh would if its
  * known_hosts held only these.
  * @throws {TypeError} When a key is malformed, or none is given.
@@ -27,11 +29,19 @@ export function pinnedVerifier(keys: string | readonly string[]): HostKeyVerifie
     }
   });
   if (pins.length === 0) throw new TypeError("no host key is given: nothing could be accepted");
-  const algorithms = [...new Set(pins.flatMap((pin) => pin.algorithms))];
   const fingerprints = pins.map((pin) => pin.fingerprint);
+  const algorithms = [...new Set(pins.flatMap((pin) => pin.algorithms))];
+  const someTypeUnknown = pins.some((pin) => pin.algorithms.length === 0);
+  const refused = new Map<string, Buffer>();
+  let another = false;
 
   return {
-    preferredAlgorithms: () => Promise.resolve([...algorithms]),
+    preferredAlgorithms: () => {
+      if (!another) return Promise.resolve([...algorithms]);
+      const tried = [...refused.keys()].flatMap(signatureAlgorithms);
+      const others = DEFAULT_ALGORITHMS.serverHostKey.filter((name) => !tried.includes(name));
+      return Promise.resolve([...new Set([...algorithms, ...others])]);
+    },
 
     // deno-lint-ignore require-await -- so that what is thrown rejects
     async verify(name: string, key: Buffer): Promise<void> {
@@ -40,8 +50,13 @@ export function pinnedVerifier(keys: string | readonly string[]): HostKeyVerifie
       } catch (cause) {
         throw malformed(name, cause);
       }
-      if (!fingerprints.includes(fingerprint(key))) throw notPinned(name, key, fingerprints);
+      if (fingerprints.includes(fingerprint(key))) return;
+      another = someTypeUnknown && !refused.has(keyTypeOf(key));
+      refused.set(keyTypeOf(key), key);
+      throw notPinned(name, [...refused.values()], fingerprints);
     },
+
+    hasAnother: () => another,
   };
 }
 

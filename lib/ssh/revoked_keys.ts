@@ -33,6 +33,8 @@ export function withRevokedKeys(verifier: HostKeyVerifier, file: string): HostKe
       if (listed !== undefined) throw listedRevoked(name, key, file, listed.line);
       await verifier.verify(name, key, address);
     },
+
+    hasAnother: () => verifier.hasAnother?.() ?? false,
   };
 }
 

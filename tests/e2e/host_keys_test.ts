@@ -1,0 +1,329 @@
+/** Host keys against real servers, with the real ssh beside us: who is accepted, and who is not. */
+import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { connect, type ConnectOptions, SessionError } from "../../mod.ts";
+import { skipUnlessDropbear, startDropbear } from "../support/dropbear.ts";
+import { fairlead, serverOptions } from "../support/fairlead.ts";
+import { type KeyPair, makeKey } from "../support/keys.ts";
+import { sshOptions, type SshServer, startSshd } from "../support/sshd.ts";
+import { run, type RunResult, skipUnless, tempDir } from "../support/tools.ts";
+
+const skip = skipUnless("sshd", "ssh", "ssh-keygen");
+const TYPES = ["ed25519", "ecdsa", "rsa"] as const;
+
+/** A server with a host key of every type. */
+let sshd: SshServer;
+
+before(async () => {
+  if (skip.skip === undefined) sshd = await startSshd({ hostKeyTypes: [...TYPES] });
+});
+after(() => sshd?.stop());
+
+/** `ssh-ed25519 AAAA…`, without the comment. */
+function publicKey(key: KeyPair | undefined): string {
+  return key?.publicLine.split(" ").slice(0, 2).join(" ") ?? "";
+}
+
+function keyOf(server: SshServer, type: string): string {
+  return publicKey(server.hostKeys.find((key) => key.type === type));
+}
+
+/** Connects and hangs up, knowing nothing but what is said. */
+async function meet(server: SshServer, options: Partial<ConnectOptions>): Promise<void> {
+  const tunnel = await connect({
+    host: server.host,
+    port: server.port,
+    username: server.user,
+    identityFiles: [server.identity],
+    identitiesOnly: true,
+    agent: "none",
+    userKnownHosts: [],
+    globalKnownHosts: [],
+    strictHostKeyChecking: "yes",
+    ...options,
+  });
+  await tunnel.close();
+}
+
+async function refusal(promise: Promise<void>, code: string): Promise<SessionError> {
+  try {
+    await promise;
+  } catch (error) {
+    assert.ok(error instanceof SessionError, String(error));
+    assert.equal(error.code, code, error.message);
+    return error;
+  }
+  assert.fail(`nothing was refused, where ${code} was expected`);
+}
+
+/** The real ssh, for a moment. The first value of an option wins. */
+function ssh(server: SshServer, ...options: string[]): Promise<RunResult> {
+  const given = options.flatMap((option) => ["-o", option]);
+  return run("ssh", [...given, ...sshOptions(server), server.host, "true"]);
+}
+
+for (const type of TYPES) {
+  test(
+    `of a server with three keys the one of type ${type} is asked for, however it is known`,
+    skip,
+    async () => {
+      await using folder = await tempDir();
+      const file = join(folder.path, "known_hosts");
+      const key = keyOf(sshd, type);
+      const fingerprint = sshd.hostKeys.find((one) => one.type === type)?.fingerprint ?? "";
+      const name = `[127.0.0.1]:${sshd.port}`;
+      for (
+        const line of [`${name} ${key}`, `127.0.0.1 ${key}`, `*.?.0.1 ${key}`, `[127.*]:* ${key}`]
+      ) {
+        await writeFile(file, line);
+        await meet(sshd, { userKnownHosts: [file] });
+        await meet(sshd, { globalKnownHosts: [file] });
+      }
+
+      await writeFile(file, `${name} ${key}\n`);
+      assert.equal((await run("ssh-keygen", ["-H", "-f", file])).status, 0);
+      assert.match(await readFile(file, "utf8"), /^\|1\|/);
+      await meet(sshd, { userKnownHosts: [file] });
+
+      await writeFile(file, `alias ${key}`);
+      await meet(sshd, { userKnownHosts: [file], hostKeyAlias: "alias" });
+      await refusal(meet(sshd, { userKnownHosts: [file] }), "host-key-unknown");
+
+      await meet(sshd, { hostKeys: key });
+      await meet(sshd, { hostKeys: fingerprint });
+      await meet(sshd, { hostKeys: [`SHA256:${"A".repeat(43)}`, fingerprint] });
+    },
+  );
+}
+
+test(
+  "a fingerprint that no key of the server has is refused, with every key that was shown",
+  skip,
+  async () => {
+    const { message } = await refusal(
+      meet(sshd, { hostKeys: `SHA256:${"A".repeat(43)}` }),
+      "host-key-changed",
+    );
+    for (const { fingerprint } of sshd.hostKeys) assert.ok(message.includes(fingerprint), message);
+  },
+);
+
+test(
+  "where the user fixes the algorithms, a fingerprint of another type is refused at once",
+  skip,
+  async () => {
+    const fingerprint = sshd.hostKeys.find((key) => key.type === "rsa")?.fingerprint ?? "";
+    const { message } = await refusal(
+      meet(sshd, { hostKeys: fingerprint, algorithms: { serverHostKey: "ssh-ed25519" } }),
+      "host-key-changed",
+    );
+    assert.match(message, /is ED25519 SHA256:\S+, but /);
+  },
+);
+
+test(
+  "what is added here, hashed and under an alias, the real ssh knows, and the other way round",
+  skip,
+  async () => {
+    await using folder = await tempDir();
+    for (const hashed of [false, true]) {
+      for (const alias of [undefined, "Db.Example"]) {
+        const ours = join(folder.path, `ours-${hashed}-${alias}`);
+        const theirs = join(folder.path, `theirs-${hashed}-${alias}`);
+        const given = alias === undefined ? {} : { hostKeyAlias: alias };
+        // ssh hashes an alias in lower case and then looks for it as it was written.
+        const said = alias === undefined ? [] : [`HostKeyAlias=${alias.toLowerCase()}`];
+        await meet(sshd, {
+          ...given,
+          userKnownHosts: [ours],
+          strictHostKeyChecking: "accept-new",
+          hashKnownHosts: hashed,
+        });
+        const text = await readFile(ours, "utf8");
+        assert.equal(text.startsWith("|1|"), hashed, text);
+        assert.equal(text.startsWith("db.example "), !hashed && alias !== undefined, text);
+        const { status, stderr } = await ssh(sshd, `UserKnownHostsFile=${ours}`, ...said);
+        assert.equal(status, 0, stderr);
+
+        const added = await ssh(
+          sshd,
+          `UserKnownHostsFile=${theirs}`,
+          "StrictHostKeyChecking=accept-new",
+          `HashKnownHosts=${hashed ? "yes" : "no"}`,
+          ...said,
+        );
+        assert.equal(added.status, 0, added.stderr);
+        await meet(sshd, { ...given, userKnownHosts: [theirs] });
+      }
+    }
+  },
+);
+
+test("RevokedHostKeys refuses what the real ssh refuses, and nothing else", skip, async () => {
+  await using folder = await tempDir();
+  const [ed25519 = "", rsa = ""] = [keyOf(sshd, "ed25519"), keyOf(sshd, "rsa")];
+  const cases: [content: string | undefined, code: string | undefined][] = [
+    ["", undefined],
+    ["# nothing\n\n", undefined],
+    [`${publicKey(await makeKey(folder.path))} another\n`, undefined],
+    [`${rsa}\n`, undefined],
+    [`# stolen\n${rsa}\n  ${ed25519} comment`, "host-key-revoked"],
+    [`${ed25519}\r\n`, "host-key-revoked"],
+    [`${rsa}\nnonsense\n`, "config-invalid"],
+    [`host ${rsa}\n`, "config-invalid"],
+    [undefined, "config-invalid"],
+  ];
+  for (const [index, [content, code]] of cases.entries()) {
+    const file = join(folder.path, `revoked${index}`);
+    if (content !== undefined) await writeFile(file, content);
+    const { status, stderr } = await ssh(
+      sshd,
+      `RevokedHostKeys=${file}`,
+      "HostKeyAlgorithms=ssh-ed25519",
+    );
+    assert.equal(status, code === undefined ? 0 : 255, `${JSON.stringify(content)}: ${stderr}`);
+    for (const known of [{ userKnownHosts: [sshd.knownHosts] }, { hostKeys: ed25519 }]) {
+      const meeting = meet(sshd, {
+        ...known,
+        revokedHostKeys: file,
+        algorithms: { serverHostKey: "ssh-ed25519" },
+      });
+      if (code === undefined) await meeting;
+      else assert.ok((await refusal(meeting, code)).message.includes(file));
+    }
+  }
+});
+
+test(
+  "NoHostAuthenticationForLocalhost lets any key pass from loopback, as in ssh",
+  skip,
+  async () => {
+    await using folder = await tempDir();
+    const file = join(folder.path, "known_hosts");
+    const wrong = publicKey(await makeKey(folder.path));
+    const content = `[127.0.0.1]:${sshd.port} ${wrong}\n`;
+    await writeFile(file, content);
+    const localhost = { userKnownHosts: [file], noHostAuthenticationForLocalhost: true };
+    await meet(sshd, localhost);
+    await refusal(meet(sshd, { userKnownHosts: [file] }), "host-key-changed");
+    const options = [`UserKnownHostsFile=${file}`, "NoHostAuthenticationForLocalhost=yes"];
+    assert.equal((await ssh(sshd, ...options)).status, 0);
+    assert.equal((await ssh(sshd, options[0] ?? "")).status, 255);
+    // A key that was named is a stronger word.
+    await refusal(meet(sshd, { ...localhost, hostKeys: wrong }), "host-key-changed");
+    assert.equal(await readFile(file, "utf8"), content);
+  },
+);
+
+test(
+  "StrictHostKeyChecking: off, no, accept-new, ask and yes do with a new key what they do in ssh",
+  skip,
+  async () => {
+    await using folder = await tempDir();
+    for (
+      const [value, accepted] of [
+        ["off", true],
+        ["no", true],
+        ["accept-new", true],
+        ["ask", false],
+        ["yes", false],
+      ] as const
+    ) {
+      for (const who of ["ssh", "fairlead"] as const) {
+        const file = join(folder.path, `${who}-${value}`);
+        await writeFile(file, "");
+        const options = [`UserKnownHostsFile=${file}`, `StrictHostKeyChecking=${value}`];
+        const { status, stderr } = who === "ssh" ? await ssh(sshd, ...options) : await fairlead([
+          ...options.flatMap((option) => ["-o", option]),
+          ...serverOptions(sshd),
+          "true",
+        ]);
+        assert.equal(status, accepted ? 0 : 255, `${who} ${value}: ${stderr}`);
+        const text = await readFile(file, "utf8");
+        if (accepted) assert.match(text, /^\[127\.0\.0\.1\]:\d+ ssh-ed25519 \S+\n$/);
+        else assert.equal(text, "");
+      }
+    }
+  },
+);
+
+/** Runs `true` on a server whose key is known by --host-key alone. */
+function withHostKeys(
+  server: SshServer,
+  values: readonly string[],
+  env: Record<string, string> = {},
+): Promise<RunResult> {
+  const keys = values.flatMap((value) => ["--host-key", value]);
+  const nothing = ["-o", "UserKnownHostsFile=none"];
+  return fairlead([...keys, ...nothing, ...serverOptions(server), "true"], { env });
+}
+
+async function takesHostKeys(server: SshServer): Promise<void> {
+  const [first, ...others] = server.hostKeys;
+  const last = others.at(-1) ?? first;
+  const wrong = `SHA256:${"B".repeat(43)}`;
+  const variable = `# from the vault\n\n${wrong}\n${publicKey(last)} comment\r\n`;
+  const accepted: [string[], Record<string, string>?][] = [
+    [[publicKey(first)]],
+    [[publicKey(last)]],
+    [[first?.fingerprint ?? ""]],
+    [[last?.fingerprint ?? ""]],
+    [[wrong, publicKey(last)]],
+    [["env:FAIRLEAD_TEST_KEYS"], { FAIRLEAD_TEST_KEYS: variable }],
+  ];
+  for (const [values, env] of accepted) {
+    const { status, stderr } = await withHostKeys(server, values, env);
+    assert.equal(status, 0, `${values}: ${stderr}`);
+    assert.equal(stderr, "");
+  }
+
+  const { status, stderr } = await withHostKeys(server, [wrong]);
+  assert.equal(status, 255);
+  assert.match(stderr, /^fairlead: the host key of \[127\.0\.0\.1\]:\d+ is /);
+  assert.ok(stderr.includes(`but ${wrong} was expected; someone may be intercepting`), stderr);
+}
+
+test("--host-key in every form stands in for known_hosts, against sshd", skip, async () => {
+  await takesHostKeys(sshd);
+});
+
+test("--host-key in every form stands in for known_hosts, against dropbear", {
+  ...skipUnlessDropbear(),
+}, async () => {
+  await using dropbear = await startDropbear({ hostKeyTypes: [...TYPES] });
+  await takesHostKeys(dropbear);
+});
+
+test("dropbear's keys are known hashed, by an alias and one type alone", {
+  ...skipUnlessDropbear(),
+}, async () => {
+  await using dropbear = await startDropbear({ hostKeyTypes: [...TYPES] });
+  await using folder = await tempDir();
+  for (const type of TYPES) {
+    const file = join(folder.path, type);
+    await writeFile(file, `alias ${keyOf(dropbear, type)}\n`);
+    await meet(dropbear, { userKnownHosts: [file], hostKeyAlias: "alias" });
+    assert.equal((await run("ssh-keygen", ["-H", "-f", file])).status, 0);
+    await meet(dropbear, { userKnownHosts: [file], hostKeyAlias: "alias" });
+    const list = join(folder.path, `revoked-${type}`);
+    await writeFile(list, keyOf(dropbear, type));
+    await refusal(
+      meet(dropbear, { hostKeys: keyOf(dropbear, type), revokedHostKeys: list }),
+      "host-key-revoked",
+    );
+  }
+});
+
+test("a mistake in --host-key is status 2, and the text is not repeated", async () => {
+  const secret = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAE";
+  const { status, stdout, stderr } = await fairlead([
+    "--host-key",
+    `-----BEGIN OPENSSH PRIVATE KEY-----\n${secret}`,
+    "host.invalid",
+  ]);
+  assert.equal(status, 2);
+  assert.match(stderr, /^fairlead: --host-key: .*it is a private key/);
+  assert.ok(!(stdout + stderr).includes(secret));
+});
