@@ -141,19 +141,19 @@ const RULES: readonly Rule[] = [
   keyword("-l <user>", "User", "the user's name on the server"),
   {
     flags: "-i <file>",
-    help: "a private key; env:NAME for one in a variable, - for stdin",
+    help: "a private key; env:NAME is a variable's, - is stdin's",
     apply: ({ settings }, value) => applyIdentity(settings, value),
   },
   {
-    flags: "--password <env:NAME>",
-    help: "the variable that holds the password",
+    flags: "--password <env>",
+    help: "env:NAME, the variable that holds the password",
     apply: ({ settings }, value) => {
       settings.passwordVariable ??= secretVariable("--password", value);
     },
   },
   {
-    flags: "--passphrase <env:NAME>",
-    help: "the variable that holds the passphrase of encrypted keys",
+    flags: "--passphrase <env>",
+    help: "the same for the passphrase of encrypted keys",
     apply: ({ settings }, value) => {
       settings.passphraseVariable ??= secretVariable("--passphrase", value);
     },

@@ -53,6 +53,8 @@ export class Authenticator {
   #allowed: readonly string[] = [];
   #partial = false;
   #succeeded = false;
+  /** Whether the server has taken the given password, and now wants something else. */
+  #passwordTaken = false;
   /** Called with true before a person is asked, and with false after: deadlines should wait. */
   onAsking: (asking: boolean) => void = () => {};
 
@@ -170,7 +172,8 @@ export class Authenticator {
     let usedPassword = false;
     const answer = async (name: string, instruction: string, asked: readonly Question[]) => {
       // The usual server asks for nothing but the password this way.
-      if (password !== undefined && !usedPassword && isPasswordQuestion(asked)) {
+      const fresh = password !== undefined && !usedPassword && !this.#passwordTaken;
+      if (fresh && isPasswordQuestion(asked)) {
         usedPassword = true;
         return [password];
       }
@@ -195,7 +198,9 @@ export class Authenticator {
     const { prompter, password } = this.#credentials;
     if (password !== undefined) {
       this.#offered.push("password");
-      yield await userAuth.password(password);
+      const reply = await userAuth.password(password);
+      this.#passwordTaken = reply.kind === "failure" && reply.partial;
+      yield reply;
     }
     for (let tries = 0; tries < this.#passwordPrompts(); tries++) {
       const answer = await this.#ask(() =>
@@ -235,7 +240,8 @@ export class Authenticator {
 
 function isPasswordQuestion(questions: readonly Question[]): boolean {
   const only = questions.length === 1 ? questions[0] : undefined;
-  return only !== undefined && !only.echo && /password/i.test(only.prompt);
+  if (only === undefined || only.echo) return false;
+  return /password/i.test(only.prompt) && !/one[- ]?time|otp|token|code/i.test(only.prompt);
 }
 
 function sayUnfit(name: string, blob: Buffer, serverSigAlgs: readonly string[] | undefined): void {

@@ -89,6 +89,22 @@ export async function fileIdentity(path: string, unlock: Unlock = {}): Promise<I
 }
 
 /**
+ * The identity of a key whose file cannot be used, where an agent holds the key all the same.
+ *
+ * @param path The private key's path; its public half lies beside it.
+ * @param held What the agent holds.
+ * @returns undefined where there is none.
+ */
+export async function heldIdentity(
+  path: string,
+  held: readonly Identity[],
+): Promise<Identity | undefined> {
+  const blob = await readPublicKeyFile(`${path}.pub`).catch(() => undefined);
+  if (blob === undefined) return undefined;
+  return held.find(({ publicBlob }) => publicBlob?.equals(blob));
+}
+
+/**
  * The identity in a private key's text.
  *
  * @param name What to call it.
