@@ -141,11 +141,13 @@ export class Authenticator {
       log.debug("offering {name} ({type})", { name: identity.name, type: algorithm.name });
       this.#offered.push(identity.name);
       const reply = await userAuth.publicKey(blob, algorithm, (data) => {
-        return this.#ask(() => identity.sign(data, algorithm.signature)).catch((error) => {
-          if (!(error instanceof SessionError) || error.code === "cancelled") throw error;
-          log.warn("{reason}", { reason: messageOf(error) });
-          return undefined;
-        });
+        return this.#ask(() => identity.sign(data, algorithm.signature, userAuth.binding)).catch(
+          (error) => {
+            if (!(error instanceof SessionError) || error.code === "cancelled") throw error;
+            log.warn("{reason}", { reason: messageOf(error) });
+            return undefined;
+          },
+        );
       });
       if (reply === undefined) continue;
       if (reply.kind === "failure" && reply.partial) this.#used.add(identity);
