@@ -1,5 +1,6 @@
 /** How a user proves who they are: to the real sshd, and to ssh2's server for what sshd needs PAM. */
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
@@ -334,6 +335,7 @@ test("a given password is no answer to other questions", keygen, async () => {
     const prompts of [
       [{ prompt: "Password: ", echo: true }],
       [{ prompt: "Code: ", echo: false }],
+      [{ prompt: "One-time password (OATH) for `mary': ", echo: false }],
       [{ prompt: "Password: ", echo: false }, { prompt: "Code: ", echo: false }],
     ]
   ) {
@@ -343,7 +345,7 @@ test("a given password is no answer to other questions", keygen, async () => {
     });
     await refusal(server, { password: PASSWORD });
   }
-  assert.ok(seen.length >= 3);
+  assert.ok(seen.length >= 4);
   assert.ok(!seen.flat().includes(PASSWORD));
 });
 
@@ -364,4 +366,83 @@ test("without a key, a password or a person nothing is offered", keygen, async (
   const { message } = await refusal(server, {});
   assert.match(message, /\(publickey,keyboard-interactive,password\); nothing was offered$/);
   assert.deepEqual(server.attempts, ["none"]);
+});
+
+/** A raw ssh2 server that does this with each attempt but the first. */
+async function answering(
+  answer: (context: ssh2.AuthContext, protocol: ServerProtocol) => void,
+  methods: ssh2.AuthenticationType[],
+): Promise<Target & Stoppable> {
+  const folder = await tempDir();
+  const key = await makeKey(folder.path);
+  const server = new ssh2.Server({ hostKeys: [await readFile(key.path)] }, (connection) => {
+    connection.on("error", () => {});
+    connection.on("authentication", (context) => {
+      if (context.method === "none") return context.reject(methods);
+      answer(context, (connection as unknown as { _protocol: ServerProtocol })._protocol);
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  return stoppable({ host: "127.0.0.1", port, user: "mary", hostKeys: [key] }, async () => {
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+    await folder.stop();
+  });
+}
+
+interface ServerProtocol {
+  authPKOK(algorithm: string, blob: Buffer): void;
+}
+
+test("a server that wants a new password is answered with what to do", keygen, async () => {
+  await using server = await answering((context) => {
+    if (context.method === "password") context.requestChange("Your password has expired", () => {});
+  }, ["password"]);
+  const error = await refusal(server, { password: PASSWORD });
+  assert.equal(error.code, "auth-failed");
+  assert.equal(error.message, "the server wants the password to be changed");
+  assert.match(error.hint ?? "", /log in with ssh and change it/);
+});
+
+test("a server that accepts a key which was not offered gets no signature", keygen, async () => {
+  let signed = 0;
+  await using server = await answering((context, protocol) => {
+    if (context.method !== "publickey") return context.reject();
+    if (context.signature !== undefined) signed++;
+    protocol.authPKOK(context.key.algo, Buffer.from("another key"));
+  }, ["publickey"]);
+  const error = await refusal(server, { privateKeys: [await strangersKey()] });
+  assert.equal(error.code, "protocol-error");
+  assert.equal(signed, 0);
+});
+
+test("a server that asks for ever is left after a hundred rounds", keygen, async () => {
+  let rounds = 0;
+  await using server = await asking(async (ask) => {
+    for (;;) {
+      rounds++;
+      await ask([{ prompt: "Again: ", echo: true }]);
+    }
+  });
+  const person = new Person({ answers: Array.from({ length: 200 }, () => ["x"]) });
+  const error = await refusal(server, { prompter: person });
+  assert.equal(error.code, "protocol-error");
+  assert.equal(person.asked.length, 100);
+  assert.ok(rounds <= 101);
+});
+
+test("a given password is not sent again once the server has taken it", withPassword, async () => {
+  const seen: string[][] = [];
+  await using server = await answering((context) => {
+    // The first of two steps is done (RFC 4252 section 5.1).
+    if (context.method === "password") return context.reject(["keyboard-interactive"], true);
+    if (context.method !== "keyboard-interactive") return context.reject();
+    context.prompt([{ prompt: "Password of the other system: ", echo: false }], (answers) => {
+      seen.push(answers);
+      context.reject();
+    });
+  }, ["password"]);
+  await refusal(server, { password: PASSWORD, authMethods: ["password", "keyboard-interactive"] });
+  assert.deepEqual(seen, [[]]);
 });

@@ -331,6 +331,42 @@ test(
   },
 );
 
+test(
+  "a key that the agent holds is used whatever the mode of its file, as ssh uses it",
+  agent,
+  async () => {
+    await using server = await startSshd();
+    await using running = await startAgent([server.identityKey]);
+    await chmod(server.identity, 0o644);
+    const options = { agent: running.socket, identityFiles: [server.identity] };
+    await warned(async (warnings) => {
+      await login(server, { ...options, identitiesOnly: true });
+      assert.deepEqual(warnings, []);
+      await assert.rejects(login(server, { ...options, agent: "none" }), { code: "auth-failed" });
+      assert.equal(warnings.length, 1);
+      assert.match(warnings[0] ?? "", /readable by others \(mode 0644\)/);
+    });
+  },
+);
+
+test(
+  "an ed25519 key in PKCS#8, as openssl writes it, logs in",
+  { ...sshd, ...skipUnless("openssl") },
+  async () => {
+    await using server = await startSshd();
+    for (const passphrase of ["", PASSPHRASE]) {
+      const path = join(server.dir, "pkcs8.pem");
+      const cipher = passphrase === "" ? [] : ["-aes256", "-pass", `pass:${passphrase}`];
+      await run("openssl", ["genpkey", "-algorithm", "ed25519", ...cipher, "-out", path]);
+      await chmod(path, 0o600);
+      const identity = await fileIdentity(path, { passphrase });
+      const blob = await identity.publicKey();
+      await server.authorize(`ssh-ed25519 ${blob?.toString("base64")}`);
+      await login(server, { identityFiles: [path], passphrase });
+    }
+  },
+);
+
 test("an agent that is not there, or is locked, leaves the files", agent, async () => {
   await using server = await startSshd();
   await warned(async (warnings) => {

@@ -85,9 +85,12 @@ function agentIdentity(
     name,
     publicBlob: blob,
     publicKey: () => Promise.resolve(blob),
-    sign: async (data, algorithm) => {
+    sign: async (data, algorithm, binding) => {
       try {
-        return await signWithAgent(socketPath, blob, data, algorithm, { signal });
+        return await signWithAgent(socketPath, blob, data, algorithm, {
+          signal,
+          binding,
+        });
       } catch (error) {
         throw new SessionError(`the agent did not sign with ${name}: ${messageOf(error)}`, {
           code: "agent-failed",

@@ -16,12 +16,24 @@ export interface AgentKey {
   readonly comment: string;
 }
 
+/** The session that a signature is for (PROTOCOL.agent of OpenSSH, session-bind). */
+export interface SessionBinding {
+  /** The server's host key. */
+  readonly hostKey: Buffer;
+  /** The session's identifier. */
+  readonly sessionId: Buffer;
+  /** What the server signed that identifier with. */
+  readonly signature: Buffer;
+}
+
 /** How to make a request. */
 export interface AgentRequest {
   /** Milliseconds for the whole answer. */
   readonly timeout?: number;
   /** Gives the request up. */
   readonly signal?: AbortSignal | undefined;
+  /** The session that a signature is for; without it a key that is for some hosts is refused. */
+  readonly binding?: SessionBinding | undefined;
 }
 
 /** Milliseconds for an agent to list its keys. */
@@ -36,6 +48,7 @@ const REQUEST_IDENTITIES = 11;
 const IDENTITIES_ANSWER = 12;
 const SIGN_REQUEST = 13;
 const SIGN_RESPONSE = 14;
+const EXTENSION = 27;
 /** SSH_AGENT_FAILURE, and what older agents and those of other makers say instead. */
 const FAILURES: readonly number[] = [5, 30, 102];
 /** What asks for SHA-2 with an RSA key (section 4.5.1); its own default is SHA-1. */
@@ -54,7 +67,7 @@ export async function listAgentKeys(
   request: AgentRequest = {},
 ): Promise<AgentKey[]> {
   const asked = Buffer.from([REQUEST_IDENTITIES]);
-  const answer = await exchange(socketPath, asked, { timeout: LIST_TIMEOUT, ...request });
+  const answer = await exchange(socketPath, [asked], { timeout: LIST_TIMEOUT, ...request });
   return readAnswer(answer, IDENTITIES_ANSWER, "it does not list its keys", (reader) => {
     const count = reader.uint32();
     if (count > MAX_KEYS) throw new SyntaxError(`it says that it holds ${count} keys`);
@@ -86,11 +99,22 @@ export async function signWithAgent(
     sshString(data),
     uint32(RSA_FLAGS[algorithm] ?? 0),
   ]);
-  const answer = await exchange(socketPath, asked, { timeout: SIGN_TIMEOUT, ...request });
+  // Most agents know nothing of sessions; whether this one does makes no difference here.
+  const bind = request.binding === undefined ? [] : [bindRequest(request.binding)];
+  const messages = [...bind, asked];
+  const answer = await exchange(socketPath, messages, { timeout: SIGN_TIMEOUT, ...request });
   const signature = readAnswer(answer, SIGN_RESPONSE, "it refused", (reader) => reader.string());
   const made = new WireReader(signature).text();
   if (made !== algorithm) throw new Error(`it made a signature of another kind (${made})`);
   return signature;
+}
+
+function bindRequest({ hostKey, sessionId, signature }: SessionBinding): Buffer {
+  return Buffer.concat([
+    Buffer.from([EXTENSION]),
+    ...["session-bind@openssh.com", hostKey, sessionId, signature].map(sshString),
+    Buffer.from([0]), // the agent itself is not forwarded
+  ]);
 }
 
 function readAnswer<T>(
@@ -106,10 +130,10 @@ function readAnswer<T>(
   return read(reader);
 }
 
-/** Sends one message, and reads one. */
+/** Sends one message after the other, each when the one before is answered. */
 function exchange(
   socketPath: string,
-  message: Buffer,
+  messages: readonly Buffer[],
   { timeout = 0, signal }: AgentRequest,
 ): Promise<Buffer> {
   return new Promise((resolve, reject) => {
@@ -127,12 +151,19 @@ function exchange(
     signal?.addEventListener("abort", cancel, { once: true });
     socket.on("error", fail);
     socket.on("close", () => fail(new Error("it hung up without an answer")));
-    readMessage(socket, (answer) => settle(() => resolve(answer)), fail);
-    socket.write(sshString(message));
+    const left = [...messages];
+    const next = (answer: Buffer) => {
+      const message = left.shift();
+      if (message === undefined) settle(() => resolve(answer));
+      else socket.write(sshString(message));
+    };
+    readMessages(socket, next, fail);
+    next(Buffer.alloc(0));
   });
 }
 
-function readMessage(
+/** Reads answers; there is never more than one at a time. */
+function readMessages(
   socket: Socket,
   done: (message: Buffer) => void,
   fail: (error: Error) => void,
@@ -145,6 +176,9 @@ function readMessage(
     if (length === 0 || length > MAX_ANSWER) {
       return fail(new Error(`its answer is said to have ${length} bytes`));
     }
-    if (received.length >= 4 + length) done(received.subarray(4, 4 + length));
+    if (received.length < 4 + length) return;
+    const message = received.subarray(4, 4 + length);
+    received = received.subarray(4 + length);
+    done(message);
   });
 }

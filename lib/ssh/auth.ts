@@ -53,6 +53,8 @@ export class Authenticator {
   #allowed: readonly string[] = [];
   #partial = false;
   #succeeded = false;
+  /** Whether the server has taken the given password, and now wants something else. */
+  #passwordTaken = false;
   /** Called with true before a person is asked, and with false after: deadlines should wait. */
   onAsking: (asking: boolean) => void = () => {};
 
@@ -139,11 +141,13 @@ export class Authenticator {
       log.debug("offering {name} ({type})", { name: identity.name, type: algorithm.name });
       this.#offered.push(identity.name);
       const reply = await userAuth.publicKey(blob, algorithm, (data) => {
-        return this.#ask(() => identity.sign(data, algorithm.signature)).catch((error) => {
-          if (!(error instanceof SessionError) || error.code === "cancelled") throw error;
-          log.warn("{reason}", { reason: messageOf(error) });
-          return undefined;
-        });
+        return this.#ask(() => identity.sign(data, algorithm.signature, userAuth.binding)).catch(
+          (error) => {
+            if (!(error instanceof SessionError) || error.code === "cancelled") throw error;
+            log.warn("{reason}", { reason: messageOf(error) });
+            return undefined;
+          },
+        );
       });
       if (reply === undefined) continue;
       if (reply.kind === "failure" && reply.partial) this.#used.add(identity);
@@ -170,7 +174,8 @@ export class Authenticator {
     let usedPassword = false;
     const answer = async (name: string, instruction: string, asked: readonly Question[]) => {
       // The usual server asks for nothing but the password this way.
-      if (password !== undefined && !usedPassword && isPasswordQuestion(asked)) {
+      const fresh = password !== undefined && !usedPassword && !this.#passwordTaken;
+      if (fresh && isPasswordQuestion(asked)) {
         usedPassword = true;
         return [password];
       }
@@ -195,7 +200,9 @@ export class Authenticator {
     const { prompter, password } = this.#credentials;
     if (password !== undefined) {
       this.#offered.push("password");
-      yield await userAuth.password(password);
+      const reply = await userAuth.password(password);
+      this.#passwordTaken = reply.kind === "failure" && reply.partial;
+      yield reply;
     }
     for (let tries = 0; tries < this.#passwordPrompts(); tries++) {
       const answer = await this.#ask(() =>
@@ -235,7 +242,8 @@ export class Authenticator {
 
 function isPasswordQuestion(questions: readonly Question[]): boolean {
   const only = questions.length === 1 ? questions[0] : undefined;
-  return only !== undefined && !only.echo && /password/i.test(only.prompt);
+  if (only === undefined || only.echo) return false;
+  return /password/i.test(only.prompt) && !/one[- ]?time|otp|token|code/i.test(only.prompt);
 }
 
 function sayUnfit(name: string, blob: Buffer, serverSigAlgs: readonly string[] | undefined): void {

@@ -109,7 +109,7 @@ function certified(name: string, blob: Buffer, signer: Identity): Identity {
     name,
     publicBlob: blob,
     publicKey: () => Promise.resolve(blob),
-    sign: (data, algorithm) => signer.sign(data, algorithm),
+    sign: (data, algorithm, binding) => signer.sign(data, algorithm, binding),
   };
 }
 

@@ -9,7 +9,14 @@ import { adviceOf } from "../errors.ts";
 import { logger } from "../log.ts";
 import { agentIdentities, agentSocket } from "./agent.ts";
 import { namedCertificates, ownCertificate, usableCertificate } from "./certificates.ts";
-import { fileIdentity, type Identity, isMissingFile, textIdentity, type Unlock } from "./keys.ts";
+import {
+  fileIdentity,
+  heldIdentity,
+  type Identity,
+  isMissingFile,
+  textIdentity,
+  type Unlock,
+} from "./keys.ts";
 
 const log = logger("ssh");
 
@@ -76,17 +83,18 @@ async function fromFiles(
   const paths = files ?? DEFAULT_FILES.map((name) => join(homedir(), ".ssh", name));
   const found: Identity[] = [];
   for (const path of paths) {
-    try {
-      const identity = await fileIdentity(path, sources);
-      found.push(identity);
-      // As for ssh, naming a certificate takes the place of looking for one.
-      if (certificates.length > 0) continue;
-      const certificate = await ownCertificate(path, identity, held);
-      if (certificate !== undefined) found.push(certificate);
-    } catch (error) {
-      if (files === undefined && isMissingFile(error)) continue;
-      log.warn("{reason}", { reason: adviceOf(error) });
-    }
+    const identity = await fileIdentity(path, sources).catch(async (error) => {
+      if (files === undefined && isMissingFile(error)) return undefined;
+      const agents = await heldIdentity(path, held);
+      if (agents === undefined) log.warn("{reason}", { reason: adviceOf(error) });
+      return agents;
+    });
+    if (identity === undefined) continue;
+    found.push(identity);
+    // As for ssh, naming a certificate takes the place of looking for one.
+    if (certificates.length > 0) continue;
+    const certificate = await ownCertificate(path, identity, held);
+    if (certificate !== undefined) found.push(certificate);
   }
   return found;
 }

@@ -8,6 +8,7 @@ import { readFile, stat } from "node:fs/promises";
 import process from "node:process";
 import { messageOf, SessionError, systemCodeOf } from "../errors.ts";
 import { logger } from "../log.ts";
+import type { SessionBinding } from "./agent_client.ts";
 import { isFidoType, keyTypeOf } from "./key_algorithms.ts";
 import { parsePrivateKey, type PrivateKey, readKeyHeader } from "./private_key.ts";
 import type { Prompter } from "./prompter.ts";
@@ -35,10 +36,11 @@ export interface Identity {
    *
    * @param data What is to be signed.
    * @param algorithm The signature algorithm, such as `rsa-sha2-512`.
+   * @param binding The session that it is for: an agent may have keys that are for some hosts only.
    * @returns The whole signature as SSH encodes it, with its algorithm's name.
    * @throws {SessionError} `identity-unreadable` or `agent-failed` where it cannot be made.
    */
-  sign(data: Buffer, algorithm: string): Promise<Buffer>;
+  sign(data: Buffer, algorithm: string, binding?: SessionBinding): Promise<Buffer>;
 }
 
 /** What opens an encrypted key. */
@@ -86,6 +88,22 @@ export async function fileIdentity(path: string, unlock: Unlock = {}): Promise<I
     throw unreadable(path, `is not a private key that fairlead can read: ${key.message}`);
   }
   return new EncryptedIdentity(path, text, header.publicBlob ?? await publicHalf(), unlock);
+}
+
+/**
+ * The identity of a key whose file cannot be used, where an agent holds the key all the same.
+ *
+ * @param path The private key's path; its public half lies beside it.
+ * @param held What the agent holds.
+ * @returns undefined where there is none.
+ */
+export async function heldIdentity(
+  path: string,
+  held: readonly Identity[],
+): Promise<Identity | undefined> {
+  const blob = await readPublicKeyFile(`${path}.pub`).catch(() => undefined);
+  if (blob === undefined) return undefined;
+  return held.find(({ publicBlob }) => publicBlob?.equals(blob));
 }
 
 /**

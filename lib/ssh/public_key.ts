@@ -4,7 +4,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { keyTypeOf } from "./key_algorithms.ts";
 
 /** Bytes of a public key's file; real ones have a few thousand. */
@@ -18,8 +18,10 @@ const MAX_FILE = 1024 * 1024;
  * @throws {Error} When the file cannot be read.
  */
 export async function readPublicKeyFile(path: string): Promise<Buffer | undefined> {
-  const text = await readFile(path, "utf8");
-  return text.length > MAX_FILE ? undefined : parsePublicKey(text);
+  const info = await stat(path);
+  // A device or a pipe could go on for ever.
+  if (!info.isFile() || info.size > MAX_FILE) return undefined;
+  return parsePublicKey(await readFile(path, "utf8"));
 }
 
 /**

@@ -27,7 +27,9 @@ export interface EngineProtocol {
   readonly _handlers: EngineHandlers;
   /** The methods of the requests that are not answered yet: what a message 60 means. */
   readonly _authsQueue: string[];
-  readonly _kex: { readonly sessionID: Buffer };
+  /** The key exchange; what the server signed is there only while its host key is judged. */
+  readonly _kex: { readonly sessionID: Buffer; readonly _sig: Buffer | undefined };
+  _hostVerifier: (key: Buffer, verdict: (permitted: boolean) => void) => boolean | undefined;
   /** Where each message passes, in and out. */
   readonly _packetRW: {
     readonly read: { read(payload: Buffer): Buffer; cleanup(): void };

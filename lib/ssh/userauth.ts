@@ -8,6 +8,7 @@
  */
 import { Buffer } from "node:buffer";
 import { SessionError } from "../errors.ts";
+import type { SessionBinding } from "./agent_client.ts";
 import type { KeyAlgorithm } from "./key_algorithms.ts";
 import type { Question } from "./prompter.ts";
 import { type EngineHandlers, type EngineProtocol, sendPayload } from "./ssh2.ts";
@@ -53,6 +54,7 @@ export class UserAuth {
   readonly #username: string;
   #resolve: ((reply: Reply) => void) | undefined;
   #serverSigAlgs: readonly string[] | undefined;
+  #proof: Omit<SessionBinding, "sessionId"> | undefined;
   /** Settles when the server is ready for requests. */
   readonly ready: Promise<void>;
 
@@ -63,6 +65,13 @@ export class UserAuth {
   constructor(protocol: EngineProtocol, username: string) {
     this.#protocol = protocol;
     this.#username = username;
+    const judge = protocol._hostVerifier;
+    protocol._hostVerifier = (hostKey, verdict) => {
+      // A later exchange has another signature, but the session keeps the first one's identifier.
+      const { _sig: signature = Buffer.alloc(0) } = protocol._kex;
+      this.#proof ??= { hostKey: Buffer.from(hostKey), signature: Buffer.from(signature) };
+      return judge(hostKey, verdict);
+    };
     const handlers = protocol._handlers;
     this.ready = new Promise((resolve) => {
       handlers.SERVICE_ACCEPT = (_protocol, service) => {
@@ -99,6 +108,12 @@ export class UserAuth {
   /** What the server verifies of RSA keys (RFC 8308 section 3.1); undefined where it did not say. */
   get serverSigAlgs(): readonly string[] | undefined {
     return this.#serverSigAlgs;
+  }
+
+  /** What an agent needs to know of this session. */
+  get binding(): SessionBinding | undefined {
+    if (this.#proof === undefined) return undefined;
+    return { ...this.#proof, sessionId: this.#protocol._kex.sessionID };
   }
 
   /**

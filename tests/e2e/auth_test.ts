@@ -1,10 +1,12 @@
 /** Second factors through PAM, agents with many keys, and old RSA: against the real sshd. */
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { existsSync, readdirSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { SessionError } from "../../lib/errors.ts";
+import { listAgentKeys, signWithAgent } from "../../lib/ssh/agent_client.ts";
 import type { Prompter, Question } from "../../lib/ssh/prompter.ts";
 import { connect, type ConnectOptions } from "../../lib/tunnel/tunnel.ts";
 import { skipUnlessAccounts } from "../support/accounts.ts";
@@ -193,6 +195,32 @@ test(
     assert.match(none.message, /nothing was offered/);
   },
 );
+
+test("a key that the agent may use for some hosts only is used for those", withAgent, async () => {
+  await using server = await startSshd();
+  await using other = await startSshd();
+  await other.authorize(server.identityKey.publicLine);
+  const known = join(server.dir, "named_hosts");
+  const line = server.hostKeys[0]?.publicLine ?? "";
+  await writeFile(known, `here ${line}\n`);
+  await using agent = await startAgent();
+  const { status, stderr } = await agent.add("-q", "-h", "here", "-H", known, server.identity);
+  assert.equal(status, 0, stderr);
+  await login(server, { agent: agent.socket });
+  await warned(async (warnings) => {
+    await refused(other, { agent: agent.socket });
+    assert.deepEqual(warnings, [
+      "the agent did not sign with fairlead test (agent): it refused",
+    ]);
+  });
+  // Without what the server has signed, the agent does not know where the signature is for.
+  const [key] = await listAgentKeys(agent.socket);
+  assert.ok(key);
+  await assert.rejects(
+    signWithAgent(agent.socket, key.blob, Buffer.from("data"), "ssh-ed25519"),
+    /^Error: it refused$/,
+  );
+});
 
 test("RSA signs with SHA-1 only for a user who names it", withAgent, async () => {
   await using old = await startSshd({ config: ["PubkeyAcceptedAlgorithms ssh-rsa"] });

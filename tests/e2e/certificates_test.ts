@@ -5,9 +5,10 @@ import { chmod, copyFile, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { SessionError } from "../../lib/errors.ts";
+import { sshString } from "../../lib/ssh/wire.ts";
 import { connect, type ConnectOptions } from "../../lib/tunnel/tunnel.ts";
 import { type Authority, makeAuthority, onlyCertificates } from "../support/certificates.ts";
-import { startFidoAgent } from "../support/fido_agent.ts";
+import { type FidoKey, startFidoAgent } from "../support/fido_agent.ts";
 import { type KeyOptions, makeKey } from "../support/keys.ts";
 import { startAgent } from "../support/ssh_agent.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
@@ -186,6 +187,18 @@ test("certificates and FIDO keys stay out where their algorithms are off", withA
   }
 });
 
+/** What ssh-keygen writes for a FIDO key (PROTOCOL.key of OpenSSH), as far as it is not secret. */
+function handleFile({ blob }: FidoKey): string {
+  const data = Buffer.concat([
+    Buffer.from("openssh-key-v1\0"),
+    ...["none", "none", ""].map(sshString),
+    Buffer.from([0, 0, 0, 1]),
+    ...[blob, Buffer.alloc(64)].map(sshString),
+  ]);
+  const name = "OPENSSH PRIVATE KEY";
+  return `-----BEGIN ${name}-----\n${data.toString("base64")}\n-----END ${name}-----\n`;
+}
+
 test("FIDO keys log in through the agent, with flags and counter", withAgent, async () => {
   await using agent = await startFidoAgent();
   for (const key of [agent.ed25519, agent.ecdsa]) {
@@ -198,23 +211,31 @@ test("FIDO keys log in through the agent, with flags and counter", withAgent, as
       assert.match(log, /Accepted publickey for /);
     }
     await refused({ identityFiles: [fido.identity] }, fido);
-    // The file that ssh-keygen keeps for such a key is worth as much as its public half.
-    const publicPath = join(folder.path, "id_fido.pub");
+    // The file that ssh-keygen keeps for such a key says which of the agent's keys is meant, and
+    // so does its public half.
+    const publicPath = join(folder.path, "id_public.pub");
     await writeFile(publicPath, key.publicLine);
-    const identityFiles = [publicPath.replace(/\.pub$/, "")];
-    const log = await login({ agent: agent.socket, identityFiles, identitiesOnly: true }, fido);
-    assert.equal(log.match(/publickey test/g)?.length, 1, log);
-    await warned(async (warnings) => {
-      await refused({ identityFiles }, fido);
-      assert.deepEqual(warnings, [
-        `identity ${publicPath} is only a public key, and no agent holds it; ssh-add can add it ` +
-        "to one",
-      ]);
-    });
+    const handle = join(folder.path, "id_handle");
+    await writeFile(handle, handleFile(key), { mode: 0o600 });
+    const names = [
+      [publicPath.replace(/\.pub$/, ""), `${publicPath} is only a public key`],
+      [handle, `${handle} is a key on a FIDO authenticator`],
+    ] as const;
+    for (const [file, what] of names) {
+      const options = { identityFiles: [file], identitiesOnly: true };
+      const log = await login({ agent: agent.socket, ...options }, fido);
+      assert.equal(log.match(/publickey test/g)?.length, 1, log);
+      await warned(async (warnings) => {
+        await refused(options, fido);
+        assert.deepEqual(warnings, [
+          `identity ${what}, and no agent holds it; ssh-add can add it to one`,
+        ]);
+      });
+    }
   }
   assert.deepEqual(agent.signed, [
-    ...Array(4).fill(agent.ed25519.type),
-    ...Array(4).fill(agent.ecdsa.type),
+    ...Array(5).fill(agent.ed25519.type),
+    ...Array(5).fill(agent.ecdsa.type),
   ]);
 });
 
