@@ -9,11 +9,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { configure, type LogRecord, reset } from "@logtape/logtape";
 import { connect, type ConnectOptions, type FairleadError } from "../../mod.ts";
 import { scriptCommand, serverOptions } from "../support/fairlead.ts";
-import { optionsFor } from "../support/hops.ts";
+import { forwardInChild, optionsFor } from "../support/hops.ts";
 import { sshOptions, type SshServer } from "../support/ssh_server.ts";
 import { startSshd } from "../support/sshd.ts";
-import { echoServer, patternReceived, questionAnswer, transfer } from "../support/tcp.ts";
-import { descendants, run, skipUnless, tempDir, waitFor } from "../support/tools.ts";
+import {
+  echoServer,
+  parseReceipt,
+  patternReceived,
+  pausedReader,
+  questionAnswer,
+  sinkServer,
+  transfer,
+} from "../support/tcp.ts";
+import { descendants, run, signalProcess, skipUnless, tempDir, waitFor } from "../support/tools.ts";
 
 const skip = skipUnless("sshd", "ssh", "ssh-keygen");
 const MB = 1_000_000;
@@ -95,6 +103,46 @@ for (const [name, command] of ways) {
   });
 }
 
+test("a reader that stops holds the sender up through a command, not in memory", skip, async () => {
+  await using sink = await sinkServer();
+  await using stuck = await pausedReader();
+  const options = { ...optionsFor(sshd), proxyCommand: pipeTo(sshd) };
+  await using held = await forwardInChild(options, [sink, stuck]);
+  const [toSink, toStuck] = held.ports as [number, number];
+  const { milliseconds } = await transfer(toSink, { send: 100 * MB });
+  const before = held.memory();
+  const sending = transfer(toStuck, { send: 200 * MB, seed: 6, timeout: 100_000 });
+  sending.catch(() => {});
+  let most = 0;
+  for (const end = performance.now() + milliseconds; performance.now() < end;) {
+    await sleep(50);
+    most = Math.max(most, held.memory() - before);
+  }
+  assert.ok(most < 64 * MB, `memory grew by ${most} bytes`);
+  stuck.resume();
+  await sending;
+  assert.deepEqual(await stuck.received(), patternReceived(200 * MB, 6));
+});
+
+test("a command that stops reading holds the sender up, not in memory", skip, async () => {
+  await using sink = await sinkServer();
+  const options = { ...optionsFor(sshd), proxyCommand: pipeTo(sshd) };
+  await using held = await forwardInChild(options, [sink, sink]);
+  const [first, second] = held.ports as [number, number];
+  await transfer(first, { send: 100 * MB });
+  const before = held.memory();
+  const [command] = descendants(held.pid);
+  assert.ok(command !== undefined);
+  signalProcess(command.pid, "SIGSTOP");
+  const sending = transfer(second, { send: 200 * MB, seed: 6, timeout: 100_000 });
+  sending.catch(() => {});
+  await sleep(1_500);
+  const grown = held.memory() - before;
+  signalProcess(command.pid, "SIGCONT");
+  assert.ok(grown < 64 * MB, `memory grew by ${grown} bytes`);
+  assert.deepEqual(parseReceipt((await sending).head), patternReceived(200 * MB, 6));
+});
+
 test(
   "a command that is not found is named, with status 127 and what the shell says",
   skip,
@@ -117,7 +165,10 @@ test(
     const script = "for i in 1 2 3 4 5 6 7 8; do echo line $i >&2; done; " +
       "printf '%02000d\\033[2J\\n' 1 >&2; exit 3";
     const error = await failure({ proxyCommand: quote(["sh", "-c", script]) });
-    assert.match(error.message, /the proxy command sh ended with status 3: line 5; .*; line 8; 0{490}/);
+    assert.match(
+      error.message,
+      /the proxy command sh ended with status 3: line 5; .*; line 8; 0{490}/,
+    );
     assert.doesNotMatch(error.message, /line 4/);
     assert.ok(error.message.length < 1_000);
     // deno-lint-ignore no-control-regex -- it must not reach a terminal
