@@ -6,8 +6,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect, type ConnectOptions, type FairleadError, type Tunnel } from "../../mod.ts";
-import { scriptCommand } from "../support/fairlead.ts";
-import { optionsFor, skipUnlessHops, startHops, through } from "../support/hops.ts";
+import { forwardInChild, optionsFor, skipUnlessHops, startHops, through } from "../support/hops.ts";
 import { knownHostsLine, makeKey } from "../support/keys.ts";
 import { silentPort } from "../support/silent.ts";
 import type { SshServer } from "../support/ssh_server.ts";
@@ -20,7 +19,7 @@ import {
   refusingPort,
   transfer,
 } from "../support/tcp.ts";
-import { start, tempDir, waitFor } from "../support/tools.ts";
+import { tempDir, waitFor } from "../support/tools.ts";
 
 const skip = skipUnlessHops();
 const MB = 1_000_000;
@@ -139,25 +138,6 @@ test(
     assert.deepEqual(await stuck.received(), patternReceived(200 * MB, 6));
   },
 );
-
-/** A process of its own that forwards, so that its memory can be measured. */
-async function forwardInChild(
-  options: ConnectOptions,
-  peers: readonly { host: string; port: number }[],
-) {
-  const [program, args] = scriptCommand("tests/support/fixtures/forward_through.ts");
-  const child = start(program, [
-    ...args,
-    JSON.stringify(options),
-    ...peers.map(({ host, port }) => `${host}:${port}`),
-  ]);
-  await waitFor(() => /\n/.test(child.stdout()) || !child.running(), { timeout: 20_000 });
-  if (!child.running()) throw new Error(child.stderr());
-  const memory = () => {
-    return Number(readFileSync(`/proc/${child.pid}/statm`, "utf8").split(" ")[1]) * 4096;
-  };
-  return Object.assign(child, { ports: child.stdout().trim().split(" ").map(Number), memory });
-}
 
 test("a wrong host key at the second hop is refused, and the hop is named", skip, async () => {
   const [, bob] = hops.servers as [SshServer, SshServer];

@@ -9,11 +9,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { configure, type LogRecord, reset } from "@logtape/logtape";
 import { connect, type ConnectOptions, type FairleadError } from "../../mod.ts";
 import { scriptCommand, serverOptions } from "../support/fairlead.ts";
-import { optionsFor } from "../support/hops.ts";
+import { forwardInChild, optionsFor } from "../support/hops.ts";
 import { sshOptions, type SshServer } from "../support/ssh_server.ts";
 import { startSshd } from "../support/sshd.ts";
-import { echoServer, patternReceived, questionAnswer, transfer } from "../support/tcp.ts";
-import { descendants, run, skipUnless, tempDir, waitFor } from "../support/tools.ts";
+import {
+  echoServer,
+  parseReceipt,
+  patternReceived,
+  pausedReader,
+  questionAnswer,
+  sinkServer,
+  transfer,
+} from "../support/tcp.ts";
+import { descendants, run, signalProcess, skipUnless, tempDir, waitFor } from "../support/tools.ts";
 
 const skip = skipUnless("sshd", "ssh", "ssh-keygen");
 const MB = 1_000_000;
@@ -94,6 +102,46 @@ for (const [name, command] of ways) {
     assert.deepEqual(zombies(), []);
   });
 }
+
+test("a reader that stops holds the sender up through a command, not in memory", skip, async () => {
+  await using sink = await sinkServer();
+  await using stuck = await pausedReader();
+  const options = { ...optionsFor(sshd), proxyCommand: pipeTo(sshd) };
+  await using held = await forwardInChild(options, [sink, stuck]);
+  const [toSink, toStuck] = held.ports as [number, number];
+  const { milliseconds } = await transfer(toSink, { send: 100 * MB });
+  const before = held.memory();
+  const sending = transfer(toStuck, { send: 200 * MB, seed: 6, timeout: 100_000 });
+  sending.catch(() => {});
+  let most = 0;
+  for (const end = performance.now() + milliseconds; performance.now() < end;) {
+    await sleep(50);
+    most = Math.max(most, held.memory() - before);
+  }
+  assert.ok(most < 64 * MB, `memory grew by ${most} bytes`);
+  stuck.resume();
+  await sending;
+  assert.deepEqual(await stuck.received(), patternReceived(200 * MB, 6));
+});
+
+test("a command that stops reading holds the sender up, not in memory", skip, async () => {
+  await using sink = await sinkServer();
+  const options = { ...optionsFor(sshd), proxyCommand: pipeTo(sshd) };
+  await using held = await forwardInChild(options, [sink, sink]);
+  const [first, second] = held.ports as [number, number];
+  await transfer(first, { send: 100 * MB });
+  const before = held.memory();
+  const [command] = descendants(held.pid);
+  assert.ok(command !== undefined);
+  signalProcess(command.pid, "SIGSTOP");
+  const sending = transfer(second, { send: 200 * MB, seed: 6, timeout: 100_000 });
+  sending.catch(() => {});
+  await sleep(1_500);
+  const grown = held.memory() - before;
+  signalProcess(command.pid, "SIGCONT");
+  assert.ok(grown < 64 * MB, `memory grew by ${grown} bytes`);
+  assert.deepEqual(parseReceipt((await sending).head), patternReceived(200 * MB, 6));
+});
 
 test(
   "a command that is not found is named, with status 127 and what the shell says",

@@ -1,9 +1,11 @@
 /** Real servers behind each other, each with a user and keys of its own. */
+import { readFileSync } from "node:fs";
 import type { ConnectOptions } from "../../mod.ts";
 import { skipUnlessAccounts } from "./accounts.ts";
+import { scriptCommand } from "./fairlead.ts";
 import type { SshServer } from "./ssh_server.ts";
 import { type SshdOptions, startSshd } from "./sshd.ts";
-import { skipUnless, type Stoppable, stoppable } from "./tools.ts";
+import { skipUnless, start, type Stoppable, stoppable, waitFor } from "./tools.ts";
 
 /** For node:test. */
 export function skipUnlessHops(): { skip?: string } {
@@ -56,4 +58,23 @@ export function through(
 ): ConnectOptions {
   const options = servers.map((server, index) => ({ ...optionsFor(server), ...change[index] }));
   return options.reduce((jump, next) => ({ ...next, jump }));
+}
+
+/** A process of its own that forwards, so that its memory can be measured. */
+export async function forwardInChild(
+  options: ConnectOptions,
+  peers: readonly { host: string; port: number }[],
+) {
+  const [program, args] = scriptCommand("tests/support/fixtures/forward_through.ts");
+  const child = start(program, [
+    ...args,
+    JSON.stringify(options),
+    ...peers.map(({ host, port }) => `${host}:${port}`),
+  ]);
+  await waitFor(() => /\n/.test(child.stdout()) || !child.running(), { timeout: 20_000 });
+  if (!child.running()) throw new Error(child.stderr());
+  const memory = () => {
+    return Number(readFileSync(`/proc/${child.pid}/statm`, "utf8").split(" ")[1]) * 4096;
+  };
+  return Object.assign(child, { ports: child.stdout().trim().split(" ").map(Number), memory });
 }
