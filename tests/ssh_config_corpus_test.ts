@@ -373,7 +373,7 @@ test(
     assert.equal(told.status, 2);
     assert.match(
       told.stderr,
-      /^fairlead: .*\.ssh\/config: bad owner or permissions; .*chmod go-w\n$/,
+      /^fairlead: .*\.ssh\/config: bad owner or permissions; .*chmod go-w '[^']*'\n$/,
     );
   },
 );
