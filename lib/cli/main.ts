@@ -66,7 +66,10 @@ async function connectAndForward(
   const stdinKey = wantsKey ? await readStdinKey(stop.first) : foreground?.stdinKey;
   if (stop.first.aborted) return stop.status();
   if (settings.background && foreground === undefined) {
-    return await goToBackground(args, { prompter, stdinKey }, output.screen, stop);
+    const going = goToBackground(args, { prompter, stdinKey }, output.screen, stop);
+    // The second process has its own by now; the program that asks here must not see them.
+    takeSecrets(settings, undefined);
+    return await going;
   }
   return await forward(settings, output, stop, {
     prompter,
