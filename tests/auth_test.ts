@@ -9,11 +9,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import ssh2 from "ssh2";
 import { SessionError } from "../lib/errors.ts";
 import type { Prompter, Question } from "../lib/ssh/prompter.ts";
+import { type EngineProtocol, sendPayload } from "../lib/ssh/ssh2.ts";
+import { sshString } from "../lib/ssh/wire.ts";
 import { connect, type ConnectOptions } from "../lib/tunnel/tunnel.ts";
 import { skipUnlessAccounts } from "./support/accounts.ts";
 import { type KeyPair, makeKey } from "./support/keys.ts";
 import { startSshd } from "./support/sshd.ts";
 import { skipUnless, type Stoppable, stoppable, tempDir } from "./support/tools.ts";
+import { warned } from "./support/warnings.ts";
 
 const sshd = skipUnless("sshd", "ssh-keygen");
 const withPassword = sshd.skip === undefined ? skipUnlessAccounts({ password: true }) : sshd;
@@ -372,14 +375,17 @@ test("without a key, a password or a person nothing is offered", keygen, async (
 async function answering(
   answer: (context: ssh2.AuthContext, protocol: ServerProtocol) => void,
   methods: ssh2.AuthenticationType[],
+  before: (protocol: ServerProtocol) => void = () => {},
 ): Promise<Target & Stoppable> {
   const folder = await tempDir();
   const key = await makeKey(folder.path);
   const server = new ssh2.Server({ hostKeys: [await readFile(key.path)] }, (connection) => {
     connection.on("error", () => {});
     connection.on("authentication", (context) => {
-      if (context.method === "none") return context.reject(methods);
-      answer(context, (connection as unknown as { _protocol: ServerProtocol })._protocol);
+      const { _protocol } = connection as unknown as { _protocol: ServerProtocol };
+      if (context.method !== "none") return answer(context, _protocol);
+      before(_protocol);
+      context.reject(methods);
     });
   });
   server.listen(0, "127.0.0.1");
@@ -391,7 +397,7 @@ async function answering(
   });
 }
 
-interface ServerProtocol {
+interface ServerProtocol extends EngineProtocol {
   authPKOK(algorithm: string, blob: Buffer): void;
 }
 
@@ -446,3 +452,38 @@ test("a given password is not sent again once the server has taken it", withPass
   await refusal(server, { password: PASSWORD, authMethods: ["password", "keyboard-interactive"] });
   assert.deepEqual(seen, [[]]);
 });
+
+test(
+  "a server that knows RSA only with SHA-1 gets no key, and the user hears why",
+  keygen,
+  async () => {
+    let asked = 0;
+    const extension = Buffer.concat([
+      Buffer.from([7, 0, 0, 0, 1]),
+      ...["server-sig-algs", "ssh-ed25519,ssh-rsa"].map(sshString),
+    ]);
+    await using server = await answering(
+      (context) => {
+        asked++;
+        context.reject();
+        // The list that counts is the last one before a request, as RFC 8308 section 2.4 allows.
+      },
+      ["publickey"],
+      (protocol) => sendPayload(protocol, extension),
+    );
+    await using folder = await tempDir();
+    const { path } = await makeKey(folder.path, { type: "rsa" });
+    await warned(async (warnings) => {
+      await refusal(server, { identityFiles: [path] });
+      assert.deepEqual(warnings, [
+        `identity ${path} is not offered: the server takes RSA keys only with signatures that are ` +
+        "off here; -o PubkeyAcceptedAlgorithms=+ssh-rsa would allow SHA-1",
+      ]);
+      assert.equal(asked, 0);
+      await refusal(server, { identityFiles: [path], pubkeyAcceptedAlgorithms: "ssh-ed25519" });
+      await refusal(server, { identityFiles: [path], pubkeyAcceptedAlgorithms: "+ssh-rsa" });
+      assert.equal(asked, 1);
+      assert.equal(warnings.length, 1);
+    });
+  },
+);

@@ -96,7 +96,10 @@ async function connectAndForward(
   const stdinKey = wantsKey ? await readStdinKey(stop.first) : foreground?.stdinKey;
   if (stop.first.aborted) return stop.status();
   if (settings.forkAfterAuthentication && foreground === undefined) {
-    return await goToBackground(args, { prompter, stdinKey }, output.screen, stop);
+    const going = goToBackground(args, { prompter, stdinKey }, output.screen, stop);
+    // The second process has its own by now; the program that asks here must not see them.
+    takeSecrets(settings, undefined);
+    return await going;
   }
   return await forward(host, output, stop, {
     prompter,

@@ -131,13 +131,10 @@ export class Authenticator {
     for (const identity of this.#credentials.identities ?? []) {
       if (this.#used.has(identity)) continue;
       const blob = await this.#ask(() => identity.publicKey());
-      if (blob === undefined || !this.#isLongEnough(identity.name, blob)) continue;
-      const { serverSigAlgs } = userAuth;
-      const algorithm = algorithmFor(blob, this.#accepted, serverSigAlgs);
-      if (algorithm === undefined) {
-        sayUnfit(identity.name, blob, serverSigAlgs);
-        continue;
-      }
+      if (blob === undefined) continue;
+      const algorithm = algorithmFor(blob, this.#accepted, userAuth.serverSigAlgs);
+      if (algorithm === undefined) this.#sayUnfit(identity.name, blob);
+      if (algorithm === undefined || !this.#isLongEnough(identity.name, blob)) continue;
       log.debug("offering {name} ({type})", { name: identity.name, type: algorithm.name });
       this.#offered.push(identity.name);
       const reply = await userAuth.publicKey(blob, algorithm, (data) => {
@@ -155,10 +152,20 @@ export class Authenticator {
     }
   }
 
+  #sayUnfit(name: string, blob: Buffer): void {
+    const type = keyTypeOf(blob);
+    // RSA is on, but the server knows it only with SHA-1.
+    if (algorithmFor(blob, this.#accepted, undefined) !== undefined) {
+      const reason = "the server takes RSA keys only with signatures that are off here; " +
+        `-o PubkeyAcceptedAlgorithms=+${type} would allow SHA-1`;
+      log.warn("identity {name} is not offered: {reason}", { name, reason });
+    } else log.debug("{name} is not offered: {type} is off", { name, type });
+  }
+
   /** A key that is too short is no proof (RequiredRSASize of ssh_config(5)). */
   #isLongEnough(name: string, blob: Buffer): boolean {
     const { requiredRsaSize = DEFAULT_RSA_SIZE } = this.#credentials;
-    const bits = rsaBits(readCertificate(blob)?.publicBlob ?? blob);
+    const bits = bitsOf(blob);
     if (bits === undefined || bits >= requiredRsaSize) return true;
     log.warn("{reason}", {
       reason: `identity ${name} is not used: an RSA key of ${bits} bits, and RequiredRSASize is ` +
@@ -246,13 +253,10 @@ function isPasswordQuestion(questions: readonly Question[]): boolean {
   return /password/i.test(only.prompt) && !/one[- ]?time|otp|token|code/i.test(only.prompt);
 }
 
-function sayUnfit(name: string, blob: Buffer, serverSigAlgs: readonly string[] | undefined): void {
-  const type = keyTypeOf(blob);
-  if (type.startsWith("ssh-rsa") && serverSigAlgs?.includes("ssh-rsa")) {
-    const reason = "the server takes RSA keys only with signatures that are off here; " +
-      `-o PubkeyAcceptedAlgorithms=+${type} would allow SHA-1`;
-    log.warn("identity {name} is not offered: {reason}", { name, reason });
-    return;
+function bitsOf(blob: Buffer): number | undefined {
+  try {
+    return rsaBits(readCertificate(blob)?.publicBlob ?? blob);
+  } catch {
+    return undefined; // an agent may hold anything; the server will say what it thinks of it
   }
-  log.debug("{name} is not offered: {type} is off", { name, type });
 }

@@ -165,10 +165,12 @@ export function isCertificateType(type: string): boolean {
  *
  * @param blob A public key of any type, no certificate.
  * @returns Its modulus' bits; undefined for keys of other types.
+ * @throws {SyntaxError} When it is malformed.
  */
 export function rsaBits(blob: Buffer): number | undefined {
+  if (keyTypeOf(blob) !== RSA_SHA1) return undefined;
   const reader = new WireReader(blob);
-  if (reader.text() !== RSA_SHA1) return undefined;
+  reader.string(); // type
   reader.string(); // the public exponent
   const modulus = reader.string();
   const start = modulus.findIndex((byte) => byte !== 0);

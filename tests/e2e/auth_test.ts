@@ -1,13 +1,16 @@
 /** Second factors through PAM, agents with many keys, and old RSA: against the real sshd. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
+import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { SessionError } from "../../lib/errors.ts";
 import { listAgentKeys, signWithAgent } from "../../lib/ssh/agent_client.ts";
 import type { Prompter, Question } from "../../lib/ssh/prompter.ts";
+import { sshString, uint32 } from "../../lib/ssh/wire.ts";
 import { connect, type ConnectOptions } from "../../lib/tunnel/tunnel.ts";
 import { skipUnlessAccounts } from "../support/accounts.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
@@ -220,6 +223,36 @@ test("a key that the agent may use for some hosts only is used for those", withA
     signWithAgent(agent.socket, key.blob, Buffer.from("data"), "ssh-ed25519"),
     /^Error: it refused$/,
   );
+});
+
+test("keys of an agent that are none are passed over", sshd, async () => {
+  await using server = await startSshd({ config: ["MaxAuthTries 3"] });
+  const blobs = [
+    "",
+    "garbage",
+    sshString("ssh-dss"),
+    sshString("ssh-ed25519-cert-v01@openssh.com"),
+    sshString("ssh-rsa"),
+  ];
+  const path = join(server.dir, "agent");
+  const keys = blobs.flatMap((blob) => [sshString(blob), sshString("\x1b[2Jkey")]);
+  const list = Buffer.concat([Buffer.from([12]), uint32(blobs.length), ...keys]);
+  const agent = createServer((client) => {
+    client.on("error", () => {}).on("data", () => client.write(sshString(list)));
+  });
+  agent.listen(path);
+  await once(agent, "listening");
+  try {
+    await warned(async (warnings) => {
+      const log = await login(server, { agent: path, identityFiles: [server.identity] });
+      // One of them might be a key, for all that can be seen here.
+      assert.equal(log.match(/method publickey/g)?.length, 3, log);
+      const [warning = ""] = warnings;
+      assert.equal(warning, "certificate [2Jkey (agent) cannot be read: the data ends early");
+    });
+  } finally {
+    agent.close();
+  }
 });
 
 test("RSA signs with SHA-1 only for a user who names it", withAgent, async () => {

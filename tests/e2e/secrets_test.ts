@@ -124,6 +124,19 @@ test("the background has the key from standard input as well", sshd, async () =>
   await waitFor(() => !processes().some((one) => one.pid === pid));
 });
 
+test("nobody that is asked on the background's behalf sees a secret either", sshd, async () => {
+  const seen = join(home.path, "seen-by-foreground");
+  const asking = await askpass(`env >'${seen}'; exit 1`);
+  const options = ["-f", "-i", encrypted.path, "--password", "env:SECRET", "-L", "0:127.0.0.1:9"];
+  const { status } = await login(options, {
+    env: { SSH_ASKPASS: asking.path, SSH_ASKPASS_REQUIRE: "force", SECRET: "wrong words" },
+  });
+  assert.equal(status, 255);
+  const environment = await readFile(seen, "utf8");
+  assert.match(environment, /^SSH_ASKPASS=/m);
+  assert.doesNotMatch(environment, /SECRET|wrong words/);
+});
+
 test("a key that cannot be read is called by its place, and never shown", sshd, async () => {
   const cut = key().slice(0, 150);
   const given: [option: string, given: Given, name: string][] = [
