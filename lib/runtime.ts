@@ -20,6 +20,12 @@ export const runtime: { readonly name: RuntimeName; readonly version: string } =
  * @returns The login name.
  */
 export function userName(): string {
+  return knownUserName ??= askUserName();
+}
+
+let knownUserName: string | undefined;
+
+function askUserName(): string {
   const { username } = userInfo();
   // Bun takes it from the environment, which a service or a container may not have.
   if (runtime.name !== "bun" || process.platform === "win32") return username;

@@ -48,12 +48,15 @@ export async function main(args: readonly string[]): Promise<number> {
     if (show === "query") return say(answerQuery(query));
     output = outputFor(settings, screen, trace);
     if (trace?.failure !== undefined) output.warn(trace.failure);
+    const { logLevel, command } = settings;
     const stop = stopSignal();
     const host = await readConfig(settings, stop);
     if (host === undefined) return stop.status();
     if (show === "config") return say(dumpConfig(host));
-    // A file can say how much is to be said, and what stdout is for.
-    output = outputFor(settings, screen, trace);
+    // A file can say how much is to be said, and by a command what stdout is for.
+    if (settings.logLevel !== logLevel || settings.command !== command) {
+      output = outputFor(settings, screen, trace);
+    }
     status = await connectAndForward(args, host, output, stop, foreground);
   } catch (error) {
     status = error instanceof UsageError ? USAGE : FAILED;
