@@ -10,7 +10,12 @@ import { readDestination } from "./destination.ts";
 import { applyKeyword } from "../ssh_config/keywords.ts";
 import { emptySettings, type Settings } from "../ssh_config/settings.ts";
 import { nearest } from "../nearest.ts";
-import { secretVariable } from "./secrets.ts";
+import {
+  applyIdentity,
+  applyPassphrase,
+  applyPassword,
+  concludeSecrets,
+} from "./secret_options.ts";
 
 /** What to do where nothing better is known. */
 const SEE_HELP = "fairlead --help lists what there is";
@@ -56,10 +61,8 @@ function conclude(settings: Settings): void {
     settings.exitOnForwardFailure ??= true;
     if (settings.background) throw new UsageError("-W and -f contradict each other");
   }
-  if (settings.keyFromStdin && settings.stdioForward !== undefined) {
-    throw new UsageError("-i - and -W contradict each other: there is one stdin");
-  }
-  if (settings.background || settings.keyFromStdin) settings.stdinNull = true;
+  concludeSecrets(settings);
+  if (settings.background) settings.stdinNull = true;
   if (settings.clearAllForwardings) settings.forwards = [];
   if (settings.remoteCommand === undefined) return;
   if (settings.command !== undefined) {
@@ -147,16 +150,12 @@ const RULES: readonly Rule[] = [
   {
     flags: "--password <env>",
     help: "env:NAME, the variable that holds the password",
-    apply: ({ settings }, value) => {
-      settings.passwordVariable ??= secretVariable("--password", value);
-    },
+    apply: ({ settings }, value) => applyPassword(settings, value),
   },
   {
     flags: "--passphrase <env>",
     help: "the same for the passphrase of encrypted keys",
-    apply: ({ settings }, value) => {
-      settings.passphraseVariable ??= secretVariable("--passphrase", value);
-    },
+    apply: ({ settings }, value) => applyPassphrase(settings, value),
   },
   {
     flags: "-o <option>",
@@ -249,21 +248,6 @@ const RULES: readonly Rule[] = [
     "-S <path>",
   ),
 ];
-
-/** -i: a file as in ssh; or, for CI, a key that is in no file. */
-function applyIdentity(settings: Settings, value: string): void {
-  if (value !== "-" && !value.startsWith("env:")) {
-    return applyKeyword(settings, "IdentityFile", [value], "-i");
-  }
-  // As with a file, the default identities are not meant.
-  settings.identityFiles ??= [];
-  if (value !== "-") {
-    (settings.keyVariables ??= []).push(secretVariable("-i", value));
-    return;
-  }
-  if (settings.keyFromStdin) throw new UsageError("-i -: there is one stdin, so one -i -");
-  settings.keyFromStdin = true;
-}
 
 function keyword(flags: string, name: string, help: string): Rule {
   const letter = flags.slice(0, 2);
