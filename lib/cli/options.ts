@@ -16,7 +16,12 @@ import { isSafeHostName, isSafeUserName } from "../ssh_config/names.ts";
 import { emptySettings, type Settings, verbosityOf } from "../ssh_config/settings.ts";
 import { isNone } from "../ssh_config/values.ts";
 import { nearest } from "../nearest.ts";
-import { secretVariable } from "./secrets.ts";
+import {
+  applyIdentity,
+  applyPassphrase,
+  applyPassword,
+  concludeSecrets,
+} from "./secret_options.ts";
 
 /** What to do where nothing better is known. */
 const SEE_HELP = "fairlead --help lists what there is";
@@ -70,10 +75,8 @@ export function conclude(settings: Settings): void {
       throw new UsageError("-W and -f contradict each other");
     }
   }
-  if (settings.keyFromStdin && settings.stdioForward !== undefined) {
-    throw new UsageError("-i - and -W contradict each other: there is one stdin");
-  }
-  if (settings.forkAfterAuthentication || settings.keyFromStdin) settings.stdinNull = true;
+  concludeSecrets(settings);
+  if (settings.forkAfterAuthentication) settings.stdinNull = true;
   if (settings.clearAllForwardings) settings.forwards = [];
   const { remoteCommand = "none" } = settings;
   if (isNone(remoteCommand)) return;
@@ -206,16 +209,12 @@ const RULES: readonly Rule[] = [
   {
     flags: "--password <where>",
     help: "the password: env:NAME for one in a variable",
-    apply: ({ settings }, value) => {
-      settings.passwordVariable ??= secretVariable("--password", value);
-    },
+    apply: ({ settings }, value) => applyPassword(settings, value),
   },
   {
     flags: "--passphrase <where>",
     help: "the passphrase of encrypted keys: env:NAME",
-    apply: ({ settings }, value) => {
-      settings.passphraseVariable ??= secretVariable("--passphrase", value);
-    },
+    apply: ({ settings }, value) => applyPassphrase(settings, value),
   },
   {
     flags: "--json",
@@ -232,21 +231,6 @@ const RULES: readonly Rule[] = [
     },
   },
 ];
-
-/** -i: a file as in ssh; or, for CI, a key that is in no file. */
-function applyIdentity(settings: Settings, value: string): void {
-  if (value !== "-" && !value.startsWith("env:")) {
-    return applyKeyword(settings, "IdentityFile", [value], "-i");
-  }
-  // As with a file, the default identities are not meant.
-  settings.identityFiles ??= [];
-  if (value !== "-") {
-    (settings.keyVariables ??= []).push(secretVariable("-i", value));
-    return;
-  }
-  if (settings.keyFromStdin) throw new UsageError("-i -: there is one stdin, so one -i -");
-  settings.keyFromStdin = true;
-}
 
 function ruleOf(letter: string, entry: Letter): Rule {
   const { policy, argument, keyword, value, help, reason } = entry;

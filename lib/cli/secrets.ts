@@ -20,29 +20,6 @@ export interface Secrets {
 const MAX_KEY = 1024 * 1024;
 
 /**
- * The name of a variable that holds a secret.
- *
- * @param option What it was given to, such as `--password`.
- * @param value `env:NAME`. Anything else may be the secret itself, and is not repeated.
- * @returns The name.
- * @throws {UsageError} When it has another form, or there is no such variable.
- */
-export function secretVariable(option: string, value: string): string {
-  const name = /^env:([A-Za-z_][A-Za-z0-9_]*)$/.exec(value)?.[1];
-  if (name === undefined) {
-    throw new UsageError(
-      `${option}: expected env:NAME, where the variable NAME holds it`,
-      "what stands on the command line itself can be read by every user of this machine",
-    );
-  }
-  if ((process.env[name] ?? "") === "") {
-    const what = process.env[name] === undefined ? "not set" : "empty";
-    throw new UsageError(`${option} env:${name}: the variable ${name} is ${what}`);
-  }
-  return name;
-}
-
-/**
  * Takes the secrets out of the environment, so that no program that is started from now on finds
  * them in its own.
  *

@@ -44,6 +44,14 @@ const KNOWN_ALGORITHMS: readonly string[] = [
 /** Types of key that every list of algorithms has an entry of its own for. */
 const RSA_TYPES: readonly string[] = [RSA_SHA1, `${RSA_SHA1}${CERTIFICATE}`];
 
+/** What ssh knows besides, or did once: no mistake of whoever writes it, and of no use here. */
+const OTHER_ALGORITHMS: readonly string[] = [
+  "ssh-dss",
+  `ssh-dss${CERTIFICATE}`,
+  "webauthn-sk-ecdsa-sha2-nistp256@openssh.com",
+  `webauthn-sk-ecdsa-sha2-nistp256${CERTIFICATE}`,
+];
+
 /** How one key is offered. */
 export interface KeyAlgorithm {
   /** The public key algorithm's name, as the request carries it. */
@@ -68,7 +76,8 @@ export function acceptedAlgorithms(text?: string): readonly string[] {
   const named = patterns.flatMap((pattern) => {
     const found = KNOWN_ALGORITHMS.filter((name) => matches(pattern, name));
     // As in ssh, what is taken away need not be there.
-    if (found.length === 0 && operator !== "-") throw unknown(pattern);
+    const known = operator === "-" || OTHER_ALGORITHMS.some((name) => matches(pattern, name));
+    if (found.length === 0 && !known) throw unknown(pattern);
     return found;
   });
   const chosen = operator === "-"
