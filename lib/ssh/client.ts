@@ -20,6 +20,7 @@ import { ConnectionError, messageOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
 import { type AlgorithmChoice, chooseAlgorithms } from "./algorithms.ts";
 import { Authenticator, type Credentials } from "./auth.ts";
+import { certificateAlgorithms, offerCertificates } from "./certificate_exchange.ts";
 import { SshChannel } from "./channel.ts";
 import { CommandChannel, type RemoteCommand } from "./command.ts";
 import type { HostKeyVerifier } from "./host_keys.ts";
@@ -333,7 +334,8 @@ function handshake(
         readyTimeout: 0,
         strictVendor: false,
         algorithms: { ...algorithms, compress: ["none"] } as never,
-        hostVerifier: (key: Buffer, verify: (valid: boolean) => void) => {
+        hostVerifier: (plainKey: Buffer, verify: (valid: boolean) => void) => {
+          const key = certificate() ?? plainKey;
           // A rekey asks again (SSH2_NOTES row 10); the same key needs no second judgement.
           if (verified?.equals(key)) return verify(true);
           authenticator.onAsking(true);
@@ -355,6 +357,10 @@ function handshake(
           }, fail);
         },
       });
+      const certificate = offerCertificates(
+        engine._protocol,
+        certificateAlgorithms(preferred, options.algorithms?.serverHostKey),
+      );
       authenticator.watch(engine._protocol);
       // What ssh2 does not show, and sshd explains its refusals with.
       engine._protocol._handlers.DEBUG = (_protocol, _display, message) => {
