@@ -19,6 +19,7 @@ import { ConnectionError, messageOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
 import { type AlgorithmChoice, type Algorithms, chooseAlgorithms } from "./algorithms.ts";
 import { Authenticator, type Credentials } from "./auth.ts";
+import { certificateAlgorithms, offerCertificates } from "./certificate_exchange.ts";
 import { SshChannel } from "./channel.ts";
 import { CommandChannel, type RemoteCommand } from "./command.ts";
 import type { HostKeyVerifier } from "./host_keys.ts";
@@ -340,7 +341,8 @@ function handshake(
         readyTimeout: 0,
         strictVendor: false,
         algorithms: { ...algorithms, compress: ["none"] } as never,
-        hostVerifier: (key: Buffer, verify: (valid: boolean) => void) => {
+        hostVerifier: (plainKey: Buffer, verify: (valid: boolean) => void) => {
+          const key = certificate() ?? plainKey;
           // A rekey asks again (SSH2_NOTES row 10); the same key needs no second judgement.
           if (verified?.equals(key)) return verify(true);
           if (verified !== undefined) {
@@ -367,6 +369,10 @@ function handshake(
       });
       noteLaxKeyExchange(engine, target);
       keepKeysFresh(engine, transport, options.rekeyLimit, options.rekeyTimeout);
+      const certificate = offerCertificates(
+        engine._protocol,
+        certificateAlgorithms(preferred, options.algorithms?.serverHostKey),
+      );
       authenticator.authenticate(new UserAuth(engine._protocol, options.username)).catch(fail);
       // What ssh2 does not show, and sshd explains its refusals with.
       engine._protocol._handlers.DEBUG = (_protocol, _display, message) => {

@@ -16,7 +16,15 @@ import {
   unknown,
 } from "./host_key_errors.ts";
 import {
+  CERTIFICATE_ALGORITHMS,
+  faultOf,
+  type HostCertificate,
+  isCertificate,
+  parseCertificate,
+} from "./host_certificate.ts";
+import {
   algorithmsFor,
+  entriesOf,
   fingerprint,
   formatEntry,
   keyTypeLabel,
@@ -45,7 +53,7 @@ export interface HostKeyVerifier {
    * the verifier lives, so that a rekey asks nobody again.
    *
    * @param name The server, as `hostName` of known_hosts.ts names it.
-   * @param key The public key that the server showed.
+   * @param key The public key that the server showed, or the certificate.
    * @param address The IP address that was connected to, where the connection leads to the server
    * itself and not to a proxy or a jump host.
    * @throws {SessionError} `host-key-unknown`, `host-key-changed` or `host-key-revoked` when the
@@ -106,9 +114,19 @@ export function knownHostsVerifier(options: KnownHostsOptions): HostKeyVerifier 
     return { name, label: name === server ? name : `${server} (HostKeyAlias ${name})` };
   }
 
-  async function decide(server: string, key: Buffer): Promise<boolean> {
+  async function decide(server: string, shown: Buffer): Promise<boolean> {
     const host = hostNames(server);
-    const verdict = lookupInTurn(await readKnownHosts(files, reported), namesOf(server), key);
+    const names = namesOf(server);
+    const entries = await readKnownHosts(files, reported);
+    let key = shown;
+    if (isCertificate(shown)) {
+      const certificate = parseCertificate(shown);
+      const concerned = names.flatMap((name) => entriesOf(entries, name));
+      // What the names end with has no port, and so have principals.
+      if (isVouchedFor(host, certificate, concerned, names.at(-1) ?? "")) return true;
+      key = certificate.key;
+    }
+    const verdict = lookupInTurn(entries, names, key);
     if (verdict.kind === "known") return true;
     if (verdict.kind === "revoked") throw markedRevoked(host, verdict.entry);
     // With "no", ssh goes on here without forwarding and without passwords. Forwarding is all that
@@ -123,8 +141,13 @@ export function knownHostsVerifier(options: KnownHostsOptions): HostKeyVerifier 
   return {
     async preferredAlgorithms(server: string): Promise<string[]> {
       const entries = await readKnownHosts(files, reported);
-      const all = namesOf(server).map((name) => algorithmsFor(entries, name));
-      return all.find((algorithms) => algorithms.length > 0) ?? [];
+      const names = namesOf(server);
+      const hasAuthority = names.some((name) =>
+        entriesOf(entries, name).some((entry) => entry.marker === "cert-authority")
+      );
+      const all = names.map((name) => algorithmsFor(entries, name));
+      const plain = all.find((algorithms) => algorithms.length > 0) ?? [];
+      return hasAuthority ? [...CERTIFICATE_ALGORITHMS, ...plain] : plain;
     },
 
     async verify(server: string, key: Buffer, address?: string): Promise<void> {
@@ -146,6 +169,31 @@ export function knownHostsVerifier(options: KnownHostsOptions): HostKeyVerifier 
       if (!await answer) throw declined(host, key);
     },
   };
+}
+
+/**
+ * Whether an authority that the lines name vouches for the host. Where it does not, the plain key
+ * in the certificate is looked up as if there were no certificate; so does ssh.
+ */
+function isVouchedFor(
+  host: HostNames,
+  certificate: HostCertificate,
+  entries: readonly KnownHostsEntry[],
+  principal: string,
+): boolean {
+  const { key, authority } = certificate;
+  const revoked = entries.find((entry) =>
+    entry.marker === "revoked" && (entry.key.equals(key) || entry.key.equals(authority))
+  );
+  if (revoked !== undefined) throw markedRevoked(host, revoked);
+  const trusted = entries.some((entry) =>
+    entry.marker === "cert-authority" && entry.key.equals(authority)
+  );
+  if (!trusted) return false;
+  const fault = faultOf(certificate, principal, Date.now());
+  if (fault === undefined) return true;
+  log.warn("the host certificate of {name} is not accepted: {fault}", { name: host.label, fault });
+  return false;
 }
 
 /** Decides about a key of a host that nothing is known of: true to go on, false if declined. */
@@ -215,6 +263,7 @@ function isLoopback(address: string | undefined): boolean {
 function checkKey({ label }: HostNames, key: Buffer): void {
   try {
     keyTypeOf(key);
+    if (isCertificate(key)) parseCertificate(key);
   } catch (cause) {
     throw malformed(label, cause);
   }

@@ -312,8 +312,12 @@ function matchesHost(patterns: readonly string[], name: string): boolean {
 /**
  * Whether a pattern with `*` and `?` matches the whole text. Not a RegExp: one with many stars
  * backtracks exponentially, while here only the last star is ever tried again.
+ *
+ * @param pattern The pattern (ssh_config(5), PATTERNS).
+ * @param text The text.
+ * @returns Whether it matches; case counts.
  */
-function matchesPattern(pattern: string, text: string): boolean {
+export function matchesPattern(pattern: string, text: string): boolean {
   let at = 0;
   let star = -1;
   let resume = 0;
@@ -370,8 +374,14 @@ function isPublicKey(blob: Buffer): boolean {
   return strings >= 2;
 }
 
-/** Reads a `string` of RFC 4251 section 5, or undefined where the bytes end before it does. */
-function readString(bytes: Buffer, offset: number): Buffer | undefined {
+/**
+ * Reads a `string` of RFC 4251 section 5.
+ *
+ * @param bytes Where it is.
+ * @param offset Where it begins, with its length.
+ * @returns Its bytes, not copied; undefined where the bytes end before it does.
+ */
+export function readString(bytes: Buffer, offset: number): Buffer | undefined {
   if (bytes.length < offset + 4) return undefined;
   const end = offset + 4 + bytes.readUInt32BE(offset);
   return end <= bytes.length ? bytes.subarray(offset + 4, end) : undefined;

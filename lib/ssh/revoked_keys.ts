@@ -6,7 +6,8 @@
  */
 import { Buffer } from "node:buffer";
 import { messageOf, SessionError } from "../errors.ts";
-import { listedRevoked } from "./host_key_errors.ts";
+import { isCertificate, parseCertificate } from "./host_certificate.ts";
+import { listedRevoked, malformed } from "./host_key_errors.ts";
 import type { HostKeyVerifier } from "./host_keys.ts";
 import { parsePublicKey } from "./known_hosts.ts";
 import { readBounded } from "./known_hosts_file.ts";
@@ -29,13 +30,25 @@ export function withRevokedKeys(verifier: HostKeyVerifier, file: string): HostKe
     preferredAlgorithms: (name) => verifier.preferredAlgorithms(name),
 
     async verify(name: string, key: Buffer, address?: string): Promise<void> {
-      const listed = (await readList(file)).find((one) => one.key.equals(key));
-      if (listed !== undefined) throw listedRevoked(name, key, file, listed.line);
+      const keys = keysIn(name, key);
+      const listed = (await readList(file)).find((one) => keys.some((key) => one.key.equals(key)));
+      if (listed !== undefined) throw listedRevoked(name, listed.key, file, listed.line);
       await verifier.verify(name, key, address);
     },
 
     hasAnother: () => verifier.hasAnother?.() ?? false,
   };
+}
+
+/** The keys that must not be listed: of a certificate, the host's own and its authority's. */
+function keysIn(name: string, shown: Buffer): Buffer[] {
+  try {
+    if (!isCertificate(shown)) return [shown];
+    const { key, authority } = parseCertificate(shown);
+    return [key, authority];
+  } catch (cause) {
+    throw malformed(name, cause);
+  }
 }
 
 async function readList(file: string): Promise<{ key: Buffer; line: number }[]> {
