@@ -7,6 +7,7 @@ import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import type { AuthContext, Connection, ServerChannel } from "ssh2";
 import { DEFAULT_ALGORITHMS } from "../ssh/algorithms.ts";
+import { engineMethods, offerMethods } from "../ssh/kex_methods.ts";
 import { type EngineProtocol, Server, type SshKey } from "../ssh/ssh2.ts";
 
 export type { AuthContext, ServerChannel };
@@ -128,12 +129,16 @@ export function newEngine(
   hostKeys: readonly SshKey[],
   connected: (connection: EngineConnection) => void,
 ): Engine {
+  const { kex } = DEFAULT_ALGORITHMS;
   const engine = new Server({
     // ssh2 takes parsed keys as well, which its types do not say.
     hostKeys: hostKeys.map((key) => ({ key })) as never,
     ident: IDENT,
-    algorithms: { ...DEFAULT_ALGORITHMS, compress: ["none"] } as never,
+    algorithms: { ...DEFAULT_ALGORITHMS, kex: engineMethods(kex), compress: ["none"] } as never,
   });
-  engine.on("connection", (connection) => connected(connection as EngineConnection));
+  engine.on("connection", (connection) => {
+    offerMethods((connection as EngineConnection)._protocol, kex);
+    connected(connection as EngineConnection);
+  });
   return engine;
 }

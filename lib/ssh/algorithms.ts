@@ -49,6 +49,9 @@ const CIPHERS = runtime.name === "deno"
 /** What is offered when nobody says otherwise. */
 export const DEFAULT_ALGORITHMS: Algorithms = {
   kex: [
+    "mlkem768x25519-sha256",
+    "sntrup761x25519-sha512",
+    "sntrup761x25519-sha512@openssh.com",
     "curve25519-sha256",
     "curve25519-sha256@libssh.org",
     "ecdh-sha2-nistp256",
@@ -95,7 +98,7 @@ const OLD_ALGORITHMS: Algorithms = {
  * something is left.
  */
 const ELSEWHERE: Algorithms = {
-  kex: ["sntrup761x25519-sha512", "sntrup761x25519-sha512@openssh.com", "mlkem768x25519-sha256"],
+  kex: [],
   serverHostKey: [
     "ssh-ed25519-cert-v01@openssh.com",
     "ecdsa-sha2-nistp256-cert-v01@openssh.com",

@@ -24,6 +24,7 @@ import { SshChannel } from "./channel.ts";
 import { CommandChannel, type RemoteCommand } from "./command.ts";
 import type { HostKeyVerifier } from "./host_keys.ts";
 import { type KexInit, parseKexInit, watchKexInit } from "./kex_init.ts";
+import { engineMethods, offerMethods } from "./kex_methods.ts";
 import { hostName } from "./known_hosts.ts";
 import { Listeners } from "./listeners.ts";
 import { mismatch } from "./mismatch.ts";
@@ -340,7 +341,11 @@ function handshake(
         username: options.username,
         readyTimeout: 0,
         strictVendor: false,
-        algorithms: { ...algorithms, compress: ["none"] } as never,
+        algorithms: {
+          ...algorithms,
+          kex: engineMethods(algorithms.kex),
+          compress: ["none"],
+        } as never,
         hostVerifier: (plainKey: Buffer, verify: (valid: boolean) => void) => {
           const key = certificate() ?? plainKey;
           // A rekey asks again (SSH2_NOTES row 10); the same key needs no second judgement.
@@ -367,6 +372,7 @@ function handshake(
         offered = parseKexInit(payload);
         return payload;
       });
+      offerMethods(engine._protocol, algorithms.kex);
       noteLaxKeyExchange(engine, target);
       keepKeysFresh(engine, transport, options.rekeyLimit, options.rekeyTimeout);
       const certificate = offerCertificates(

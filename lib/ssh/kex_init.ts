@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Buffer } from "node:buffer";
+import { Buffer } from "node:buffer";
 import type { EngineProtocol } from "./ssh2.ts";
 
 /** The number of SSH_MSG_KEXINIT. */
@@ -53,6 +53,32 @@ export function parseKexInit(payload: Buffer): KexInit | undefined {
     string[],
   ];
   return { kex, serverHostKey, cipherOut, cipherIn, macOut, macIn };
+}
+
+/**
+ * Puts another list of key exchange methods into a KEXINIT.
+ *
+ * @param payload A well-formed message.
+ * @param kex The methods.
+ * @returns A new message, the same but for that.
+ */
+export function replaceKex(payload: Buffer, kex: readonly string[]): Buffer {
+  const names = Buffer.from(kex.join(","), "latin1");
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(names.length);
+  const rest = payload.subarray(LISTS + 4 + payload.readUInt32BE(LISTS));
+  return Buffer.concat([payload.subarray(0, LISTS), length, names, rest]);
+}
+
+/**
+ * Whether a name in a list of key exchange methods is none, but the sign of an extension (RFC 8308,
+ * strict key exchange).
+ *
+ * @param name The name.
+ * @returns Whether it is.
+ */
+export function isSign(name: string): boolean {
+  return /^(?:ext-info-|kex-strict-)/.test(name);
 }
 
 /**

@@ -11,7 +11,7 @@ import {
   KIND_NAMES,
   supportedAlgorithms,
 } from "./algorithms.ts";
-import type { KexInit } from "./kex_init.ts";
+import { isSign, type KexInit } from "./kex_init.ts";
 import { printable } from "./reasons.ts";
 
 /** What ssh2 says, and which of the server's lists it speaks of. */
@@ -36,8 +36,6 @@ const KEYWORDS: { readonly [Kind in keyof Algorithms]: string } = {
   hmac: "MACs",
 };
 
-/** Names in a server's list of key exchange methods that are none (RFC 8308, strict key exchange). */
-const NO_METHOD = /^(?:ext-info-|kex-strict-)/;
 /** Names of a server's list that are shown. */
 const SHOWN = 20;
 
@@ -59,7 +57,7 @@ export function mismatch(
   const found = KINDS.find(({ says }) => error.message.endsWith(`no matching ${says}`));
   if (found === undefined || offered === undefined || ours === undefined) return undefined;
   const { kind, list } = found;
-  const names = offered[list].filter((name) => !NO_METHOD.test(name));
+  const names = offered[list].filter((name) => !isSign(name));
   const shown = printable(names.slice(0, SHOWN).join(", "));
   const offers = names.length === 0 ? "nothing" : `only ${shown}`;
   const what = `${KIND_NAMES[kind]} algorithm`;

@@ -25,6 +25,10 @@ export interface EngineClient extends ssh2.Client {
 /** The protocol machine below a client or a server connection. */
 export interface EngineProtocol {
   readonly _handlers: EngineHandlers;
+  /** Whether this end is the server. */
+  readonly _server: boolean;
+  /** What is offered, as lists and as the bytes that are sent. */
+  _offer: EngineOffer;
   /** The methods of the requests that are not answered yet: what a message 60 means. */
   readonly _authsQueue: string[];
   /** The key exchange; what the server signed is there only while its host key is judged. */
@@ -59,6 +63,36 @@ export interface EngineProtocol {
   channelWindowAdjust(recipient: number, bytes: number): void;
   /** Sends CHANNEL_OPEN_FAILURE with a description; ssh2's own reject() sends none. */
   channelOpenFail(recipient: number, reason: number, description: string): void;
+}
+
+/** What ssh2 offers in its KEXINIT: it sends one form of it and chooses from the other. */
+export interface EngineOffer {
+  readonly lists: {
+    readonly kex: { array: readonly string[] };
+    readonly serverHostKey: { readonly array: readonly string[] };
+    readonly cs: EngineDirection;
+    readonly sc: EngineDirection;
+  };
+  readonly constructor: new (lists: unknown) => EngineOffer;
+}
+
+type EngineDirection = {
+  readonly [List in "cipher" | "mac" | "compress" | "lang"]: { readonly array: readonly string[] };
+};
+
+/** One exchange of keys. Each object is made when the peer's KEXINIT has been read. */
+export interface EngineExchange {
+  readonly negotiated: { kex: string };
+  /** The hash of the exchange, as node:crypto calls it. */
+  hashName: string;
+  /** The peer's KEXINIT, for the exchange hash. */
+  _remoteKexinit: Buffer;
+  /** What is sent to the peer. */
+  getPublicKey: () => Buffer;
+  /** What the peer sent, as it is hashed. */
+  convertPublicKey: (key: Buffer) => Buffer;
+  /** The shared secret, as it is hashed; an error in its place ends the connection. */
+  computeSecret: (key: Buffer) => Buffer | Error;
 }
 
 /** Handlers of incoming messages; replacing one is how messages that ssh2 hides are seen. */
