@@ -32,6 +32,7 @@ export async function open(
     username: user,
     family,
     bindAddress,
+    proxy: settings.proxy,
     connectTimeout,
     strictHostKeyChecking: settings.strictHostKeyChecking,
     userKnownHosts: settings.userKnownHosts,

@@ -7,6 +7,7 @@ import { Command } from "@commander-js/extra-typings";
 import { parseDestination } from "../forward/spec.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { readDestination } from "./destination.ts";
+import { readProxyOption } from "./proxy_option.ts";
 import { applyKeyword } from "../ssh_config/keywords.ts";
 import { emptySettings, type Settings } from "../ssh_config/settings.ts";
 import { nearest } from "../nearest.ts";
@@ -184,6 +185,13 @@ const RULES: readonly Rule[] = [
     ({ settings }) => applyKeyword(settings, "AddressFamily", ["inet6"], "-6"),
   ),
   keyword("-b <address>", "BindAddress", "the local address to connect from"),
+  {
+    flags: "--proxy <url>",
+    help: "connect through socks5://host:port, http://host:port, or env",
+    apply: ({ settings }, value) => {
+      settings.proxy ??= readProxyOption(value);
+    },
+  },
   keyword("-c <ciphers>", "Ciphers", "ciphers, best first, with commas"),
   keyword("-m <macs>", "MACs", "message authentication codes, best first"),
   flag("-v", "say more; -vv and -vvv say still more", ({ settings }) => {

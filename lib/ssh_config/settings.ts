@@ -26,6 +26,8 @@ export interface Settings {
   port?: number;
   family?: 4 | 6;
   bindAddress?: string;
+  /** What --proxy says: a URL, which may hold a password, or `env`. */
+  proxy?: string;
   /** Milliseconds. */
   connectTimeout?: number;
   strictHostKeyChecking?: StrictHostKeyChecking;
