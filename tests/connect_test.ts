@@ -1,18 +1,21 @@
 /** Connecting from this machine: several addresses, deadlines, the local address, second tries. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { type AddressInfo, createServer, type Server } from "node:net";
+import { existsSync, readFileSync } from "node:fs";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connectSocket, type ConnectSocketOptions } from "../lib/connect.ts";
 import { interleave, race } from "../lib/happy_eyeballs.ts";
+import { directRoute } from "../lib/ssh/route.ts";
 import { silentPort } from "./support/silent.ts";
 import { echoServer, refusingPort } from "./support/tcp.ts";
 import { freePort } from "./support/tools.ts";
 
 const hasIPv6 = Object.values(networkInterfaces()).flat()
   .some((address) => address?.address === "::1");
+const skipProc = existsSync("/proc/net/tcp") ? {} : { skip: "there is no /proc" };
 const skipIPv6 = hasIPv6 ? {} : { skip: "this machine has no IPv6" };
 
 /** A resolver that knows one name. */
@@ -245,4 +248,19 @@ test("no socket is left behind of the addresses that lost", async () => {
   assert.equal(open, 1, "the third address was not connected to besides");
   socket.destroy();
   server.close();
+});
+
+test("the system keeps asking a silent server, unless it shall not", skipProc, async () => {
+  await using echo = await echoServer();
+  for (const tcpKeepAlive of [undefined, true, false]) {
+    const given = tcpKeepAlive === undefined ? {} : { tcpKeepAlive };
+    const route = await directRoute({ host: echo.host, port: echo.port, ...given });
+    const { localPort = 0 } = route.stream as Socket;
+    const hex = localPort.toString(16).toUpperCase().padStart(4, "0");
+    const line = readFileSync("/proc/net/tcp", "utf8").split("\n")
+      .map((line) => line.trim().split(/\s+/)).find(([, local]) => local?.endsWith(`:${hex}`));
+    // Timer 02 is the one for keepalive (proc_net_tcp of the kernel's documentation).
+    assert.equal(line?.[5]?.startsWith("02:"), tcpKeepAlive !== false, String(tcpKeepAlive));
+    route.destroy();
+  }
 });

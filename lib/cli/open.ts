@@ -3,8 +3,9 @@
  *
  * @module
  */
+import { UsageError } from "../errors.ts";
 import type { Prompter } from "../ssh/prompter.ts";
-import { connect, type Tunnel } from "../tunnel/tunnel.ts";
+import { connect, type ConnectOptions, type Tunnel } from "../tunnel/tunnel.ts";
 import type { Output } from "./output.ts";
 import type { HostConfig } from "../ssh_config/host_config.ts";
 import { connectOptions } from "../ssh_config/jump.ts";
@@ -35,12 +36,16 @@ export async function open(
     signal: stop.first,
   };
   // No file could name those keys for a server on the way. These are for the destination alone.
-  const { hostKeys } = host.settings;
+  const { hostKeys, proxy } = host.settings;
   const own = {
     ...(hostKeys === undefined ? {} : { hostKeys }),
     ...(password === undefined ? {} : { password }),
+    ...(proxy === undefined ? {} : { proxy }),
   };
-  const opening = connectOptions(host, company).then((options) => connect({ ...options, ...own }));
+  const opening = connectOptions(host, company).then((options) => {
+    if (proxy !== undefined) checkProxy(options);
+    return connect({ ...options, ...own });
+  });
   // Not every step of it can be given up: the resolver and an agent answer when they like.
   const stopped = new Promise<undefined>((resolve) => {
     stop.first.addEventListener("abort", () => resolve(undefined));
@@ -51,4 +56,17 @@ export async function open(
     if (stop.first.aborted) return undefined;
     throw error;
   }
+}
+
+/** There is one way to the server that this machine connects to. */
+function checkProxy(options: ConnectOptions): void {
+  let first = options;
+  while (first.jump !== undefined) first = first.jump;
+  if (first.proxyCommand === undefined) return;
+  throw new UsageError(
+    `--proxy and the ProxyCommand of ${first.host} contradict each other`,
+    first === options
+      ? "-o ProxyCommand=none leaves the command out"
+      : "ProxyCommand none, in its Host block, leaves the command out",
+  );
 }

@@ -8,6 +8,7 @@ import { parseDestination } from "../forward/spec.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { readDestination } from "./destination.ts";
 import { readHostKeys } from "./host_key_option.ts";
+import { readProxyOption } from "./proxy_option.ts";
 import { applyKeyword } from "../ssh_config/keywords.ts";
 import { parseJump } from "../ssh_config/jump_spec.ts";
 import { type Letter, LETTERS } from "../ssh_config/letters.ts";
@@ -215,6 +216,13 @@ const RULES: readonly Rule[] = [
     flags: "--passphrase <where>",
     help: "the passphrase of encrypted keys: env:NAME",
     apply: ({ settings }, value) => applyPassphrase(settings, value),
+  },
+  {
+    flags: "--proxy <url>",
+    help: "socks5://host:port, http://host:port, env, env:NAME",
+    apply: ({ settings }, value) => {
+      settings.proxy ??= readProxyOption(value);
+    },
   },
   {
     flags: "--json",

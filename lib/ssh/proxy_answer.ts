@@ -56,11 +56,14 @@ export function askProxy<Answer>(
       socket.on("error", () => {});
       settle(() => reject(error));
     };
-    const failure = (words: string, code: ConnectionError["code"]) => {
-      fail(new ConnectionError(words, { code }));
+    const failure = (words: string, code: ConnectionError["code"], hint?: string) => {
+      fail(new ConnectionError(words, { code, ...(hint === undefined ? {} : { hint }) }));
     };
     const onAbort = () => failure("connecting through the proxy was cancelled", "cancelled");
-    const onEnd = () => failure("hung up instead of answering", "connection-lost");
+    // As ssh -D does where its server does not reach the destination.
+    const onEnd = () => {
+      failure("hung up instead of answering", "connection-lost", "it may not reach the server");
+    };
     const onError = (error: Error) => failure(`was lost: ${messageOf(error)}`, "connection-lost");
     const onData = (chunk: Buffer) => {
       received = Buffer.concat([received, chunk]);

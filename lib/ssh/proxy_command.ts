@@ -8,7 +8,7 @@ import { existsSync } from "node:fs";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { formatAddress } from "../dialer.ts";
-import { messageOf, SessionError, systemCodeOf } from "../errors.ts";
+import { messageOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
 import { ChildStream } from "./child_stream.ts";
 import { signalTree } from "./process_tree.ts";
@@ -191,33 +191,38 @@ function hangUpAll(): void {
   for (const { pid } of running) if (pid !== undefined) signalTree(pid, "SIGHUP");
 }
 
+/**
+ * Ctrl-C reaches every process of the terminal's foreground. It asks us to end in order; a command
+ * that died of it at once would cut what is open.
+ */
+const WITHOUT_INTERRUPT = `trap '' INT; exec "$@"`;
+
 /** Resolves when the shell runs; it is replaced by the command. */
 function start(command: string): Promise<ChildProcess> {
   return new Promise((resolve, reject) => {
     const shell = process.env["SHELL"] || "/bin/sh";
-    const fail = (error: unknown) => {
-      const missing = systemCodeOf(error) === "ENOENT" && !existsSync(shell);
-      const reason = missing ? `there is no shell ${shell}` : messageOf(error);
-      reject(
-        new SessionError(`the proxy command could not be started: ${reason}`, {
-          code: "connect-failed",
-          ...(missing ? { hint: "set SHELL to the path of a shell" } : {}),
-          cause: error,
-        }),
-      );
+    const fail = (reason: string, details: { hint?: string; cause?: unknown }) => {
+      const message = `the proxy command could not be started: ${reason}`;
+      reject(new SessionError(message, { code: "connect-failed", ...details }));
     };
+    const windows = process.platform === "win32";
+    if (!windows && !existsSync(shell)) {
+      return fail(`there is no shell ${shell}`, { hint: "set SHELL to the path of a shell" });
+    }
+    const script = ["-c", WITHOUT_INTERRUPT, "sh", shell, "-c", `exec ${command}`];
     try {
-      const child = process.platform === "win32"
+      const child = windows
         ? spawn(command, { shell: true, stdio: "pipe", windowsHide: true })
-        : spawn(shell, ["-c", `exec ${command}`], { stdio: "pipe" });
-      child.once("error", fail);
+        : spawn("/bin/sh", script, { stdio: "pipe" });
+      const onError = (error: Error) => fail(messageOf(error), { cause: error });
+      child.once("error", onError);
       child.once("spawn", () => {
-        child.off("error", fail);
+        child.off("error", onError);
         child.on("error", (error) => log.debug("{reason}", { reason: messageOf(error) }));
         resolve(child);
       });
     } catch (error) {
-      fail(error);
+      fail(messageOf(error), { cause: error });
     }
   });
 }

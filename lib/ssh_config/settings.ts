@@ -112,6 +112,8 @@ export interface Settings extends KeywordSettings {
   command?: string;
   /** The server's host keys, in place of known_hosts files; they are not those of a jump host. */
   hostKeys?: string[];
+  /** What --proxy says: a URL, which may hold a password, or `env`. */
+  proxy?: string;
   /** Variables that hold private keys: -i env:NAME. */
   keyVariables?: string[];
   /** Whether standard input is a private key: -i -. */

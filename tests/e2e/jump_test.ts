@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect, type ConnectOptions, type FairleadError, type Tunnel } from "../../mod.ts";
+import { skipUnlessDropbear, startDropbear } from "../support/dropbear.ts";
 import { forwardInChild, optionsFor, skipUnlessHops, startHops, through } from "../support/hops.ts";
 import { knownHostsLine, makeKey } from "../support/keys.ts";
 import { silentPort } from "../support/silent.ts";
@@ -138,6 +139,33 @@ test(
     assert.deepEqual(await stuck.received(), patternReceived(200 * MB, 6));
   },
 );
+
+test("keys that change at every hop, once a megabyte, lose no byte", skip, async () => {
+  await using rekeying = await startHops(["erin", "frank"], { config: ["RekeyLimit 1M"] });
+  await using peer = await questionAnswer({ answerBytes: 20 * MB, seed: 7 });
+  {
+    await using tunnel = await connect(through(rekeying.servers));
+    const { port } = await tunnel.forwardLocal(`127.0.0.1:0:${peer.host}:${peer.port}`);
+    const { bytes, sha256 } = await transfer(port, { send: 20 * MB, seed: 5 });
+    assert.deepEqual({ bytes, sha256 }, patternReceived(20 * MB, 7));
+    assert.deepEqual(await peer.received(), patternReceived(20 * MB, 5));
+  }
+  for (const server of rekeying.servers) {
+    const rekeyed = server.log().match(/SSH2_MSG_NEWKEYS received/g)?.length ?? 0;
+    assert.ok(rekeyed >= 15, `${server.user}: ${rekeyed}`);
+  }
+});
+
+test("dropbear is a jump host as well", { ...skip, ...skipUnlessDropbear() }, async () => {
+  await using dropbear = await startDropbear();
+  const [, , carol] = hops.servers as [SshServer, SshServer, SshServer];
+  await using peer = await questionAnswer({ answerBytes: 3 * MB, seed: 7 });
+  await using tunnel = await connect(through([dropbear, carol]));
+  const { port } = await tunnel.forwardLocal(`127.0.0.1:0:${peer.host}:${peer.port}`);
+  const { bytes, sha256 } = await transfer(port, { send: 2 * MB, seed: 5 });
+  assert.deepEqual({ bytes, sha256 }, patternReceived(3 * MB, 7));
+  assert.deepEqual(await peer.received(), patternReceived(2 * MB, 5));
+});
 
 test("a wrong host key at the second hop is refused, and the hop is named", skip, async () => {
   const [, bob] = hops.servers as [SshServer, SshServer];

@@ -37,6 +37,8 @@ after(() => Promise.all([sshd?.stop(), hop?.stop()]));
 const quote = (words: readonly string[]) =>
   words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(" ");
 
+const address = ({ host, port }: SshServer) => `${host}:${port}`;
+
 /** The command line of the fixture that connects to the server. */
 function pipeTo(server: SshServer, how = ""): string {
   const [program, args] = scriptCommand("tests/support/fixtures/pipe_to.ts");
@@ -78,11 +80,11 @@ function zombies(): string[] {
 
 const ways: [string, () => string][] = [
   ["a command as nc is one", () => pipeTo(sshd)],
-  ["ssh -W", () => quote(["ssh", ...sshOptions(hop), "-W", `${sshd.host}:${sshd.port}`, hop.host])],
+  ["ssh -W", () => quote(["ssh", ...sshOptions(hop), "-W", address(sshd), hop.host])],
   ["fairlead -W", () => {
     const [program, args] = scriptCommand("cli.ts");
     const options = serverOptions(hop);
-    return quote([program, ...args, "-W", `${sshd.host}:${sshd.port}`, ...options]);
+    return quote([program, ...args, "-W", address(sshd), ...options]);
   }],
 ];
 
@@ -304,6 +306,17 @@ test("the user's shell runs it, and is replaced by it", skip, async () => {
     if (before === undefined) delete process.env["SHELL"];
     else process.env["SHELL"] = before;
   }
+});
+
+test("Ctrl-C, which the terminal sends to the command as well, does not end it", skip, async () => {
+  const others = children();
+  const proxyCommand = quote(["ssh", ...sshOptions(hop), "-W", address(sshd), hop.host]);
+  await using peer = await echoServer();
+  await using tunnel = await connect({ ...optionsFor(sshd), proxyCommand });
+  for (const pid of newChildren(others)) signalProcess(pid, "SIGINT");
+  await sleep(100);
+  const { port } = await tunnel.forwardLocal(`127.0.0.1:0:${peer.host}:${peer.port}`);
+  assert.equal((await transfer(port, { send: 100 })).bytes, 100);
 });
 
 test("a jump host may stand behind a proxy command", skip, async () => {
