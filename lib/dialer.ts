@@ -103,6 +103,16 @@ export function isAnyInterface(host: string): boolean {
 }
 
 /**
+ * Tells whether an address is this machine's own.
+ *
+ * @param host An IP address.
+ * @returns Whether it is one of loopback.
+ */
+export function isLoopback(host: string): boolean {
+  return host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
+
+/**
  * The address as people write it: `host:port` with brackets around an IPv6 address, or a path.
  *
  * @param address A host and port, or a Unix socket.

@@ -15,7 +15,8 @@ import { applyKeyword } from "../lib/ssh_config/keywords.ts";
 import { readLines } from "../lib/ssh_config/lines.ts";
 import { match, type MatchSubject } from "../lib/ssh_config/match.ts";
 import { isSafeHostName, isSafeUserName } from "../lib/ssh_config/names.ts";
-import { matchesPattern, matchesPatternList } from "../lib/ssh_config/patterns.ts";
+import { chooseAlgorithms, DEFAULT_ALGORITHMS } from "../lib/ssh/algorithms.ts";
+import { matchesPattern, matchesPatternList } from "../lib/ssh/patterns.ts";
 import { onlyUserWrites } from "../lib/ssh_config/permissions.ts";
 import { emptySettings, type Settings } from "../lib/ssh_config/settings.ts";
 import {
@@ -196,7 +197,10 @@ test("every mistake is one line that names file, line, keyword and what is wrong
     ["UserKnownHostsFile none a", "config:1: UserKnownHostsFile: none must stand alone"],
     ["ProxyJump a:b", 'config:1: ProxyJump: "a:b" is no jump host'],
     ["Ciphers rot13", 'config:1: Ciphers: unknown cipher algorithm "rot13"'],
-    ["MACs umac-64@openssh.com", "config:1: MACs: fairlead has none of them; it has hmac-"],
+    [
+      "MACs umac-64@openssh.com",
+      "config:1: MACs: fairlead cannot do the MAC algorithm; it has hmac-",
+    ],
     ["RefuseConnection 'out of order'", "config:1: RefuseConnection: out of order"],
     ["Prot 1", "config:1: Prot: no such keyword"],
   ];
@@ -254,12 +258,11 @@ test("algorithms that only OpenSSH has are left out of a list", async () => {
     "MACs umac-64-etm@openssh.com,hmac-sha2-512\nCiphers +rijndael-cbc@lysator.liu.se\n" +
       "HostKeyAlgorithms ssh-ed25519-cert-v01@openssh.com,rsa-sha2-*\nKexAlgorithms -diffie*\n",
   );
-  const { algorithms } = hostOptions(config);
-  assert.deepEqual(algorithms, {
-    hmac: "hmac-sha2-512",
-    serverHostKey: "rsa-sha2-512,rsa-sha2-256",
-    kex: "-diffie*",
-  });
+  const { hmac, cipher, serverHostKey, kex } = chooseAlgorithms(hostOptions(config).algorithms);
+  assert.deepEqual(hmac, ["hmac-sha2-512"]);
+  assert.deepEqual(cipher, DEFAULT_ALGORITHMS.cipher);
+  assert.deepEqual(serverHostKey, ["rsa-sha2-512", "rsa-sha2-256"]);
+  assert.deepEqual(kex, DEFAULT_ALGORITHMS.kex.filter((name) => !name.startsWith("diffie")));
 });
 
 test("IgnoreUnknown passes over keywords, Host and Match over what is not for them", async () => {

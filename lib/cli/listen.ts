@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { formatAddress, isUnix } from "../dialer.ts";
+import { formatAddress, isLoopback, isUnix } from "../dialer.ts";
 import { ForwardError } from "../errors.ts";
 import type { Forward } from "../forward/forward.ts";
 import type { ListenOptions } from "../forward/listener.ts";
@@ -127,8 +127,4 @@ function announce({ kind, forward }: Listening, output: Output): void {
   if (open !== undefined) {
     output.warn(`anyone who can reach ${formatAddress(open)} can use this forward`);
   }
-}
-
-function isLoopback(host: string): boolean {
-  return host === "::1" || host.startsWith("127.");
 }

@@ -9,6 +9,7 @@ import { getCiphers } from "node:crypto";
 import { SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
 import { runtime } from "../runtime.ts";
+import { matchesPattern, matchesPatterns } from "./patterns.ts";
 
 const log = logger("ssh");
 
@@ -98,7 +99,7 @@ const OLD_ALGORITHMS: Algorithms = {
  * something is left.
  */
 const ELSEWHERE: Algorithms = {
-  kex: [],
+  kex: ["mlkem768nistp256-sha256", "mlkem1024nistp384-sha384"],
   serverHostKey: [
     "ssh-ed25519-cert-v01@openssh.com",
     "ecdsa-sha2-nistp256-cert-v01@openssh.com",
@@ -114,8 +115,14 @@ const ELSEWHERE: Algorithms = {
     "sk-ecdsa-sha2-nistp256@openssh.com",
     "webauthn-sk-ecdsa-sha2-nistp256@openssh.com",
     "ssh-dss",
+    "ssh-mldsa44-ed25519@openssh.com",
   ],
-  cipher: [CHACHA, ...["128", "192", "256"].map((bits) => `aes${bits}-cbc`), "3des-cbc"],
+  cipher: [
+    CHACHA,
+    ...["128", "192", "256"].map((bits) => `aes${bits}-cbc`),
+    "3des-cbc",
+    "rijndael-cbc@lysator.liu.se",
+  ],
   hmac: ["hmac-sha1-96", "hmac-md5", "hmac-md5-96", "umac-64", "umac-128"].flatMap((name) => [
     name.startsWith("umac") ? `${name}@openssh.com` : name,
     `${name}-etm@openssh.com`,
@@ -173,7 +180,7 @@ function applyChoice(kind: keyof Algorithms, text: string | undefined): readonly
   const operator = /^[+^-]/.exec(text)?.[0];
   const words = text.slice(operator?.length ?? 0).split(",").filter((word) => word !== "");
   if (operator === "-") {
-    const left = defaults.filter((name) => !matchesList(words, name));
+    const left = defaults.filter((name) => !matchesPatterns(name, words));
     if (left.length > 0) return left;
     throw new SessionError(`"${text}" leaves no ${KIND_NAMES[kind]} algorithm`, {
       code: "algorithm-mismatch",
@@ -197,24 +204,10 @@ function applyChoice(kind: keyof Algorithms, text: string | undefined): readonly
 function expand(kind: keyof Algorithms, word: string): readonly string[] {
   const known = [...new Set([...supportedAlgorithms(kind), ...ELSEWHERE[kind]])];
   const found = kind === "serverHostKey"
-    ? known.filter((name) => matches(word, name))
+    ? known.filter((name) => matchesPattern(name, word))
     : known.filter((name) => name === word);
   if (found.length === 0) throw unknownAlgorithm(kind, word);
   return found;
-}
-
-/** A pattern list as in ssh_config(5) PATTERNS: one `!pattern` that matches decides. */
-function matchesList(patterns: readonly string[], name: string): boolean {
-  if (patterns.some((pattern) => pattern.startsWith("!") && matches(pattern.slice(1), name))) {
-    return false;
-  }
-  return patterns.some((pattern) => matches(pattern, name));
-}
-
-function matches(pattern: string, name: string): boolean {
-  const source = pattern.replace(/[.+^${}()|[\]\\]/g, "\\$&").replace(/\*+/g, ".*")
-    .replaceAll("?", ".");
-  return new RegExp(`^${source}$`).test(name);
 }
 
 function unknownAlgorithm(kind: keyof Algorithms, name: string): SessionError {

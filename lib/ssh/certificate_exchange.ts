@@ -8,7 +8,9 @@
  */
 import { Buffer } from "node:buffer";
 import { parseCertificate, plainAlgorithm } from "./host_certificate.ts";
-import { matchesPattern, readString } from "./known_hosts.ts";
+import { watchMessages } from "./kex_init.ts";
+import { readString } from "./known_hosts.ts";
+import { matchesPattern } from "./patterns.ts";
 import type { EngineProtocol } from "./ssh2.ts";
 
 /** SSH_MSG_KEXDH_REPLY and SSH_MSG_KEX_ECDH_REPLY; in group exchange that number says less. */
@@ -28,18 +30,11 @@ interface Machine {
   };
   /** The exchange that goes on, or the last one. */
   readonly _kex: Exchange | undefined;
-  /** Where each message passes that comes in. */
-  readonly _packetRW: { readonly read: PacketReader };
 }
 
 interface Exchange {
   readonly negotiated: { readonly kex: string; serverHostKey: string };
   finish(...args: unknown[]): unknown;
-}
-
-interface PacketReader {
-  read(payload: Buffer): Buffer;
-  cleanup(): void;
 }
 
 /**
@@ -51,7 +46,7 @@ interface PacketReader {
  */
 export function certificateAlgorithms(preferred: readonly string[], choice = ""): string[] {
   const [, operator = "", list = ""] = /^([+^-]?)(.*)$/s.exec(choice) ?? [];
-  const named = (name: string) => list.split(",").some((one) => matchesPattern(one, name));
+  const named = (name: string) => list.split(",").some((one) => matchesPattern(name, one));
   const certificates = preferred.filter((name) => plainAlgorithm(name) !== undefined);
   if (operator === "-") return certificates.filter((name) => !named(name));
   return operator === "" && choice !== "" ? certificates.filter(named) : certificates;
@@ -72,7 +67,7 @@ export function offerCertificates(
   if (algorithms.length === 0) return () => undefined;
   const machine = protocol as unknown as Machine;
   offer(machine._offer, algorithms);
-  watch(machine, (payload) => {
+  watchMessages(protocol, (payload) => {
     const exchange = machine._kex;
     if (exchange === undefined || payload[0] !== replyOf(exchange)) return payload;
     const { negotiated } = exchange;
@@ -125,17 +120,6 @@ function offer(offered: Machine["_offer"], algorithms: readonly string[]): void 
   ]);
   lists.serverHostKey = { array, buffer };
   offered.totalSize = lists.all.length;
-}
-
-/** Shows each incoming message before ssh2 reads it. */
-function watch({ _packetRW: packets }: Machine, look: (payload: Buffer) => Buffer): void {
-  const before = packets.read;
-  const reader: PacketReader = {
-    read: (data) => look(before.read(data)),
-    cleanup: () => before.cleanup(),
-  };
-  // ssh2 makes another reader at each exchange of keys. Without compression they all do nothing.
-  Object.defineProperty(packets, "read", { get: () => reader, set: () => {}, configurable: true });
 }
 
 /**

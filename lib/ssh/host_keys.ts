@@ -5,6 +5,7 @@
  * @module
  */
 import type { Buffer } from "node:buffer";
+import { isLoopback } from "../dialer.ts";
 import { messageOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
 import {
@@ -154,7 +155,7 @@ export function knownHostsVerifier(options: KnownHostsOptions): HostKeyVerifier 
       const host = hostNames(server);
       checkKey(host, key);
       checkName(host, key);
-      if (skipsLocalhost && isLoopback(address)) {
+      if (skipsLocalhost && address !== undefined && isLoopback(address)) {
         log.debug("{name} is at {address}: its host key is not checked", { name: server, address });
         return;
       }
@@ -252,11 +253,6 @@ function lookupInTurn(
   if (fallbackName === undefined) return verdict;
   const fallback = lookup(entries, fallbackName, key);
   return fallback.kind === "known" || fallback.kind === "revoked" ? fallback : verdict;
-}
-
-/** What ssh takes for this machine (sockaddr_is_local() of its sshconnect.c). */
-function isLoopback(address: string | undefined): boolean {
-  return address !== undefined && /^(?:127\.\d+\.\d+\.\d+|::1)$/.test(address);
 }
 
 /** Refuses a key that could not even be described to a person. */

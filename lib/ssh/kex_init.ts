@@ -89,13 +89,20 @@ export function isSign(name: string): boolean {
  *   end ssh2, reads.
  */
 export function watchKexInit(protocol: EngineProtocol, look: (payload: Buffer) => Buffer): void {
+  watchMessages(protocol, (payload) => payload[0] === KEXINIT ? look(payload) : payload);
+}
+
+/**
+ * The same for every message.
+ *
+ * @param protocol The protocol machine, before it has received anything.
+ * @param look Called with the message; what it returns is what is read in its place.
+ */
+export function watchMessages(protocol: EngineProtocol, look: (payload: Buffer) => Buffer): void {
   const { _packetRW: packets } = protocol;
   const before = packets.read;
   const reader = {
-    read: (data: Buffer) => {
-      const payload = before.read(data);
-      return payload[0] === KEXINIT ? look(payload) : payload;
-    },
+    read: (data: Buffer) => look(before.read(data)),
     cleanup: () => before.cleanup(),
   };
   // ssh2 makes another reader at each exchange of keys. Without compression they all do nothing.

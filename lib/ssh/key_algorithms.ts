@@ -5,6 +5,7 @@
  */
 import type { Buffer } from "node:buffer";
 import { SessionError } from "../errors.ts";
+import { matchesPattern } from "./patterns.ts";
 import { WireReader } from "./wire.ts";
 
 const CERTIFICATE = "-cert-v01@openssh.com";
@@ -74,9 +75,10 @@ export function acceptedAlgorithms(text?: string): readonly string[] {
   const patterns = (operator === undefined ? text : text.slice(1)).split(",")
     .map((pattern) => pattern.trim());
   const named = patterns.flatMap((pattern) => {
-    const found = KNOWN_ALGORITHMS.filter((name) => matches(pattern, name));
+    const found = KNOWN_ALGORITHMS.filter((name) => matchesPattern(name, pattern));
     // As in ssh, what is taken away need not be there.
-    const known = operator === "-" || OTHER_ALGORITHMS.some((name) => matches(pattern, name));
+    const known = operator === "-" ||
+      OTHER_ALGORITHMS.some((name) => matchesPattern(name, pattern));
     if (found.length === 0 && !known) throw unknown(pattern);
     return found;
   });
@@ -185,12 +187,6 @@ export function rsaBits(blob: Buffer): number | undefined {
   const start = modulus.findIndex((byte) => byte !== 0);
   if (start < 0) return 0;
   return (modulus.length - start) * 8 - Math.clz32(modulus[start] as number) + 24;
-}
-
-function matches(pattern: string, name: string): boolean {
-  const source = pattern.replace(/[.+^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*")
-    .replaceAll("?", ".");
-  return new RegExp(`^${source}$`).test(name);
 }
 
 function unknown(pattern: string): SessionError {

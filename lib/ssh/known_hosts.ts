@@ -8,6 +8,7 @@
 import { Buffer } from "node:buffer";
 import { createHash, createHmac, randomBytes } from "node:crypto";
 import { messageOf } from "../errors.ts";
+import { matchesPatterns } from "./patterns.ts";
 
 /** One line of a known_hosts file that holds a key. */
 export interface KnownHostsEntry {
@@ -298,45 +299,7 @@ function matchesHost(patterns: readonly string[], name: string): boolean {
   const hash = parseHash(patterns[0] ?? "");
   if (hash) return digestOf(name, hash.salt).equals(hash.digest);
 
-  let matched = false;
-  for (const pattern of patterns) {
-    if (pattern.startsWith("!")) {
-      if (matchesPattern(pattern.slice(1).toLowerCase(), name)) return false;
-    } else {
-      matched ||= matchesPattern(pattern.toLowerCase(), name);
-    }
-  }
-  return matched;
-}
-
-/**
- * Whether a pattern with `*` and `?` matches the whole text. Not a RegExp: one with many stars
- * backtracks exponentially, while here only the last star is ever tried again.
- *
- * @param pattern The pattern (ssh_config(5), PATTERNS).
- * @param text The text.
- * @returns Whether it matches; case counts.
- */
-export function matchesPattern(pattern: string, text: string): boolean {
-  let at = 0;
-  let star = -1;
-  let resume = 0;
-  for (let index = 0; index < text.length;) {
-    if (pattern[at] === "*") {
-      star = at++;
-      resume = index;
-    } else if (pattern[at] === "?" || pattern[at] === text[index]) {
-      at++;
-      index++;
-    } else if (star !== -1) {
-      at = star + 1;
-      index = ++resume;
-    } else {
-      return false;
-    }
-  }
-  while (pattern[at] === "*") at++;
-  return at === pattern.length;
+  return matchesPatterns(name, patterns.map((pattern) => pattern.toLowerCase()));
 }
 
 /** A name as HashKnownHosts hides it: `|1|salt|digest`. */

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { type Address, formatAddress, isAnyInterface, isUnix } from "../dialer.ts";
+import { type Address, formatAddress, isAnyInterface, isLoopback, isUnix } from "../dialer.ts";
 import { type ErrorCode, ForwardError, messageOf } from "../errors.ts";
 
 /** The rights of the key that we came in with, as sshd lists them. */
@@ -163,7 +163,7 @@ function bindReason(address: Address): [ErrorCode, string] {
   }
   const { host, port } = address;
   const any = port === 0;
-  if (!isAnyInterface(host) && !isLoopback(host)) {
+  if (!isAnyInterface(host) && host !== "localhost" && !isLoopback(host)) {
     return any ? ["address-not-available", `check that ${host} is an address of the server`] : [
       "address-in-use",
       `check that ${host} is an address of the server, and the port free there`,
@@ -200,8 +200,4 @@ function formatListening(address: Address): string {
   return isUnix(address) || address.host !== ""
     ? formatAddress(address)
     : formatAddress({ host: "*", port: address.port });
-}
-
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || host.startsWith("127.");
 }

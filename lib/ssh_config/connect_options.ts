@@ -9,7 +9,6 @@ import process from "node:process";
 import type { AlgorithmChoice } from "../ssh/algorithms.ts";
 import type { AuthMethod } from "../ssh/auth.ts";
 import type { ConnectOptions } from "../ssh/host.ts";
-import { type AlgorithmKind, usableAlgorithms } from "./algorithm_lists.ts";
 import { expanded, type HostConfig } from "./host_config.ts";
 import type { Settings } from "./settings.ts";
 import { expandAll, expandCommand, expandHome, PROXY_TOKENS } from "./tokens.ts";
@@ -118,10 +117,8 @@ function authMethods(settings: Settings): AuthMethod[] | undefined {
 }
 
 function algorithms(settings: Settings): AlgorithmChoice {
-  const list = (kind: AlgorithmKind, text: string | undefined) => {
-    const usable = text === undefined ? undefined : usableAlgorithms(kind, text);
-    return usable === undefined ? {} : { [kind]: usable };
-  };
+  const list = (kind: keyof AlgorithmChoice, text: string | undefined) =>
+    text === undefined ? {} : { [kind]: text };
   return {
     ...list("kex", settings.kexAlgorithms),
     ...list("cipher", settings.ciphers),

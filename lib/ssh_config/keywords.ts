@@ -7,7 +7,7 @@ import { FairleadError, messageOf, UsageError } from "../errors.ts";
 import { logger } from "../log.ts";
 import { nearest } from "../nearest.ts";
 import { ALIASES, FORGOTTEN, KEYWORDS } from "./keyword_table.ts";
-import { matchesPatternList } from "./patterns.ts";
+import { matchesPatternList } from "../ssh/patterns.ts";
 import { NotSupported } from "./rules.ts";
 import { emptySettings, type Settings } from "./settings.ts";
 import { splitWords } from "./words.ts";

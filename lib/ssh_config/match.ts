@@ -6,7 +6,7 @@
 import { BlockList, isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 import { nearest } from "../nearest.ts";
-import { matchesPatternList, matchesPatterns } from "./patterns.ts";
+import { matchesPatternList, matchesPatterns } from "../ssh/patterns.ts";
 
 /** What conditions are about. */
 export interface MatchSubject {
