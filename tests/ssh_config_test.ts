@@ -199,7 +199,7 @@ test("every mistake is one line that names file, line, keyword and what is wrong
     ["Ciphers rot13", 'config:1: Ciphers: unknown cipher algorithm "rot13"'],
     [
       "MACs umac-64@openssh.com",
-      "config:1: MACs: fairlead cannot do the MAC algorithm; it has hmac-",
+      "config:1: MACs: fairlead cannot do the MAC algorithm umac-64@openssh.com",
     ],
     ["RefuseConnection 'out of order'", "config:1: RefuseConnection: out of order"],
     ["Prot 1", "config:1: Prot: no such keyword"],
