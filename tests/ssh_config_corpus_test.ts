@@ -199,6 +199,16 @@ const CORPUS: readonly Case[] = [
   },
   { about: "a ProxyCommand with an equals sign", config: "ProxyCommand=x --y=z\n" },
   {
+    about: "equals signs and carriage returns where nobody expects them",
+    config: "RemoteCommand ==a\nProxyCommand = \r=b\nUser\r=\r me\nIdentityAgent =\r/x\n",
+  },
+  {
+    about: "Include that finds a folder",
+    config: "Include DIR/folders/*\nInclude DIR/folders\nPort 7\n",
+    files: { "folders/a/b": "Port 8\n", "folders/c": "User me\n" },
+  },
+  { about: "Match with equals signs", config: "Match host=target user=*\n  Port 7\n" },
+  {
     about: "what concerns the connection",
     config: "AddressFamily inet\nBindAddress 127.0.0.1\nConnectTimeout 1m30s\n" +
       "ConnectionAttempts 3\nTCPKeepAlive no\n",

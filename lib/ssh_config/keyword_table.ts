@@ -274,7 +274,7 @@ const CONTROL_MASTER = ["true", "false", "auto", "ask", "autoask"] as const;
 const PUBKEY = ["true", "false", "unbound", "host-bound"] as const;
 const AUTHENTICATIONS = [
   ...["publickey", "keyboard-interactive", "password", "gssapi-with-mic", "gssapi-keyex"],
-  ...["hostbased", "none"],
+  ...["hostbased", "none", "gssapi", "external-keyx"],
 ];
 const LOG_LEVELS: readonly LogLevel[] = [
   ...["quiet", "fatal", "error", "info", "verbose", "debug", "debug2", "debug3"] as const,

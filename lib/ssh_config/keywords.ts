@@ -88,7 +88,8 @@ function placeOf(origin: string | FilePlace, known: string): string {
 function wordsOf(given: string | readonly string[], form: "word" | "words" | "line"): string[] {
   // Its quotes are counted in any case, as ssh does.
   const split = typeof given === "string" ? splitWords(given) : [...given];
-  const words = form === "line" ? [typeof given === "string" ? given : given.join(" ")] : split;
+  const line = typeof given === "string" ? given.replace(/^[ \t\r=]+/, "") : given.join(" ");
+  const words = form === "line" ? [line] : split;
   if (words.join("") === "") throw new SyntaxError("the value is missing");
   if (form === "word" && words.length > 1) {
     throw new SyntaxError("expected one value; one with spaces needs quotes");

@@ -39,7 +39,7 @@ export function readLines(text: string): ConfigLine[] {
  * @returns The two; the value is empty where there is none.
  */
 export function splitKeyword(text: string): { keyword: string; rest: string } {
-  const form = /^(?:"([^"]*)"[ \t]*|([^ \t="]*)[ \t]*=?[ \t]*)([^]*)$/;
+  const form = /^(?:"([^"]*)"[ \t\r]*|([^ \t\r="]*)[ \t\r]*=?[ \t\r]*)([^]*)$/;
   const [, quoted, plain = "", rest = ""] = form.exec(text) ?? [];
   return { keyword: quoted ?? plain, rest };
 }

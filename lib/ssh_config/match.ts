@@ -78,8 +78,12 @@ export async function match(
     }
     const test = CRITERIA[criterion];
     if (test === undefined) throw unknownCriterion(name);
-    const [argument = joined, ...after] = joined === undefined ? others : [joined, ...others];
-    if (argument === undefined || (argument === "" && !MAY_BE_EMPTY.includes(criterion))) {
+    const values = joined === undefined ? [...others] : [joined, ...others];
+    const mayBeEmpty = MAY_BE_EMPTY.includes(criterion);
+    // Before OpenSSH 9.8 an equals sign could have spaces around it.
+    if (!mayBeEmpty && ["", "="].includes(values[0] ?? "none")) values.shift();
+    const [argument, ...after] = values;
+    if (argument === undefined || (argument === "" && !mayBeEmpty)) {
       throw new SyntaxError(`the value of ${name} is missing`);
     }
     if ((holds || criterion !== "exec") && await test(subject, argument) === negated) holds = false;

@@ -162,7 +162,7 @@ async function include(
   }
 }
 
-function contents(reading: Reading, { path, checked }: File): string | undefined {
+function contents(reading: Reading, { path, checked, depth }: File): string | undefined {
   let descriptor: number;
   try {
     descriptor = openSync(path, "r");
@@ -175,6 +175,8 @@ function contents(reading: Reading, { path, checked }: File): string | undefined
   }
   try {
     const status = fstatSync(descriptor);
+    // As in ssh, what an Include with a wildcard finds may be a folder.
+    if (status.isDirectory() && depth > 0) return "";
     if (status.isDirectory()) throw unreadable(path, "it is a folder");
     if (checked && !onlyUserWrites(status)) {
       throw new UsageError(
