@@ -169,8 +169,8 @@ test("a name that a shell would act on reaches no command line", async () => {
   assert.equal(expandCommand("nc %n %%h", tokens), "nc a %h");
   const ran = join(folder.path, "ran");
   const config = `Match exec "echo %h > ${ran}"\n  Port 7\n`;
-  await assert.rejects(host(config, { host: `$(touch ${ran})` }), /the host name has characters/);
-  await assert.rejects(host(config, { user: "a;b" }), /the user name has characters/);
+  await assert.rejects(host(config, { host: `$(touch ${ran})` }), /the host name holds/);
+  await assert.rejects(host(config, { user: "a;b" }), /the user name holds/);
   await complaint(`HostName "a;touch ${ran}"\n${config}`);
   await complaint(`User "a;b"\nMatch exec "touch ${ran}_%r"\n`);
   await complaint("HostName 'a b'\n");
@@ -202,6 +202,7 @@ test("every mistake is one line that names file, line, keyword and what is wrong
       "config:1: MACs: fairlead cannot do the MAC algorithm umac-64@openssh.com",
     ],
     ["RefuseConnection 'out of order'", "config:1: RefuseConnection: out of order"],
+    ["ProxyCommand -", "config:1: ProxyCommand: fairlead's stdin and stdout are no way"],
     ["Prot 1", "config:1: Prot: no such keyword"],
   ];
   for (const [config, expected] of complaints) {

@@ -262,7 +262,7 @@ function ruleOf(letter: string, entry: Letter): Rule {
 function checkJump(list: string): void {
   for (const { host, user = "" } of isNone(list) ? [] : parseJump(list)) {
     if (isSafeHostName(host) && isSafeUserName(user)) continue;
-    throw new UsageError(`-J ${list}: a name has characters that none has`);
+    throw new UsageError(`-J ${list}: a name holds what a shell acts on`);
   }
 }
 

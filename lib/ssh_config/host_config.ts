@@ -91,10 +91,10 @@ export function expanded<T>(settings: Settings, keyword: string, expand: () => T
 
 function checkNames({ host = "", user }: Settings): void {
   if (host === "" || !isSafeHostName(host)) {
-    throw new UsageError(`${JSON.stringify(host)}: the host name has characters that none has`);
+    throw new UsageError(`${JSON.stringify(host)}: the host name holds what a shell acts on`);
   }
   if (user !== undefined && !isSafeUserName(user)) {
-    throw new UsageError(`${JSON.stringify(user)}: the user name has characters that none has`);
+    throw new UsageError(`${JSON.stringify(user)}: the user name holds what a shell acts on`);
   }
 }
 

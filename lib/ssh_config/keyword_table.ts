@@ -159,7 +159,10 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
     for (const method of word.split(",")) oneOf(method.trim(), AUTHENTICATIONS);
     return word;
   }),
-  ProxyCommand: value("proxyCommand", String, { form: "line" }),
+  ProxyCommand: value("proxyCommand", (line) => {
+    if (line !== "-") return line;
+    throw new NotSupported("fairlead's stdin and stdout are no way to a server");
+  }, { form: "line" }),
   ProxyJump: {
     policy: "honoured",
     form: "line",

@@ -81,6 +81,9 @@ const BY_NAME: ReadonlyMap<string, string> = new Map([
   ...Object.entries(ALIASES),
 ]);
 
+/** What is refused and takes a no; the others take none. */
+const YES_OR_NO = ["CanonicalizeHostname", "ProxyUseFdpass", "Tunnel"];
+
 function placeOf(origin: string | FilePlace, known: string): string {
   return typeof origin === "string" ? origin : `${origin.path}:${origin.line}: ${known}`;
 }
@@ -113,7 +116,7 @@ function mistake(
   const hint = error instanceof FairleadError
     ? error.hint
     : refused
-    ? `-o ${keyword}=${keyword === "SessionType" ? "none" : "no"} goes on without it`
+    ? `-o ${keyword}=${YES_OR_NO.includes(keyword) ? "no" : "none"} goes on without it`
     : undefined;
   const code = /:\d+: \w+$/.test(where) ? "config-invalid" : "usage";
   return new UsageError(`${where}${said}: ${messageOf(error)}`, hint, code);
