@@ -222,7 +222,8 @@ const CORPUS: readonly Case[] = [
   {
     about: "algorithms in full",
     config: `Ciphers ${AES}\nMACs hmac-sha2-512\nKexAlgorithms ecdh-sha2-nistp256\n` +
-      "HostKeyAlgorithms rsa-sha2-512,ssh-ed25519\n",
+      "HostKeyAlgorithms rsa-sha2-512,ssh-ed25519\n" +
+      "CASignatureAlgorithms ssh-ed25519,rsa-sha2-512\n",
   },
   {
     about: "algorithms of the command line",
@@ -263,6 +264,7 @@ const CORPUS: readonly Case[] = [
 /** They differ on purpose where nothing is said: each has what it supports, in its own order. */
 const OWN_DEFAULTS = [
   ...["ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms"],
+  "casignaturealgorithms",
   "identityfile",
   // Debian's own default, with BatchMode.
   "serveraliveinterval",

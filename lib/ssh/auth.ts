@@ -255,7 +255,7 @@ function isPasswordQuestion(questions: readonly Question[]): boolean {
 
 function bitsOf(blob: Buffer): number | undefined {
   try {
-    return rsaBits(readCertificate(blob)?.publicBlob ?? blob);
+    return rsaBits(readCertificate(blob)?.key ?? blob);
   } catch {
     return undefined; // an agent may hold anything; the server will say what it thinks of it
   }

@@ -1,6 +1,6 @@
 /**
- * OpenSSH user certificates (PROTOCOL.certkeys of OpenSSH): read as far as the client has to
- * understand them. Whether a signature on one is good is the server's to say.
+ * OpenSSH certificates, of users and of hosts (PROTOCOL.certkeys of OpenSSH): what one says. Whether
+ * a user's is good is the server's to say; for a host's see host_certificate.ts.
  *
  * @module
  */
@@ -8,20 +8,28 @@ import { Buffer } from "node:buffer";
 import { isCertificateType, keyTypeOf, plainType } from "./key_algorithms.ts";
 import { sshString, WireReader } from "./wire.ts";
 
-/** What a certificate says. */
+/** A public key and what an authority says of it. */
 export interface Certificate {
   /** The certificate as SSH encodes it. */
   readonly blob: Buffer;
-  /** The public key that it is about, as SSH encodes it. */
-  readonly publicBlob: Buffer;
+  /** The public key alone, as SSH encodes it. */
+  readonly key: Buffer;
+  /** The key of the authority. */
+  readonly authority: Buffer;
   /** Whom it speaks of. */
   readonly kind: "user" | "host";
-  /** The name that its authority gave it, for logs. */
-  readonly keyId: string;
-  /** Seconds since 1970; the first in which it is valid. */
+  /** The names that it is for; none for any. */
+  readonly principals: readonly string[];
+  /** Seconds since 1970 from which on it is valid. */
   readonly validAfter: bigint;
-  /** Seconds since 1970; the first in which it is no longer. */
+  /** Seconds since 1970 from which on it is not valid any more. */
   readonly validBefore: bigint;
+  /** What whoever accepts it must understand and heed. */
+  readonly criticalOptions: readonly string[];
+  /** What the authority signed. */
+  readonly signed: Buffer;
+  /** The authority's signature. */
+  readonly signature: Buffer;
 }
 
 /** Strings that make up a public key, by its type without what follows an `@`. */
@@ -56,38 +64,54 @@ export function readCertificate(blob: Buffer): Certificate | undefined {
   reader.string(); // type
   reader.string(); // nonce
   const key = Array.from({ length: parts }, () => sshString(reader.string()));
-  reader.uint64(); // serial
+  reader.uint64(); // serial number
   const number = reader.uint32();
   if (number !== USER && number !== HOST) throw new SyntaxError(`its kind ${number} is not known`);
-  const keyId = reader.text();
-  reader.string(); // principals
+  reader.string(); // what the authority calls it
+  const principals = strings(reader.string());
+  const validAfter = reader.uint64();
+  const validBefore = reader.uint64();
+  const options = strings(reader.string());
+  reader.string(); // extensions: whoever does not know one may pass over it
+  reader.string(); // reserved
+  const authority = reader.string();
+  const signed = blob.subarray(0, blob.length - reader.left);
+  const signature = reader.string();
+  if (reader.left > 0) throw new SyntaxError("something follows its end");
   return {
     blob,
-    publicBlob: Buffer.concat([sshString(keyType), ...key]),
+    key: Buffer.concat([sshString(keyType), ...key]),
+    authority,
     kind: number === USER ? "user" : "host",
-    keyId,
-    validAfter: reader.uint64(),
-    validBefore: reader.uint64(),
+    principals,
+    validAfter,
+    validBefore,
+    // A name and a value by turns.
+    criticalOptions: options.filter((_, index) => index % 2 === 0),
+    signed,
+    signature,
   };
 }
 
 /**
- * Why a certificate lets nobody in.
+ * Why a certificate cannot be used now.
  *
  * @param certificate The certificate.
  * @param now Milliseconds since 1970.
- * @returns The reason, to follow its name; undefined where nothing is wrong.
+ * @returns The reason, to follow its name; undefined where it is valid.
  */
-export function certificateFault(certificate: Certificate, now: number): string | undefined {
+export function validityFault(certificate: Certificate, now: number): string | undefined {
   const seconds = BigInt(Math.floor(now / 1000));
-  if (certificate.kind !== "user") return "is a host's certificate, not a user's";
-  if (seconds >= certificate.validBefore) {
-    return `expired on ${date(certificate.validBefore)}; ask for a new one`;
-  }
-  if (seconds < certificate.validAfter) {
-    return `is not valid before ${date(certificate.validAfter)}; is this machine's clock right?`;
-  }
-  return undefined;
+  if (seconds >= certificate.validBefore) return `expired on ${date(certificate.validBefore)}`;
+  if (seconds >= certificate.validAfter) return undefined;
+  return `is not valid before ${date(certificate.validAfter)}; is this machine's clock right?`;
+}
+
+function strings(list: Buffer): string[] {
+  const reader = new WireReader(list);
+  const found: string[] = [];
+  while (reader.left > 0) found.push(reader.text());
+  return found;
 }
 
 function date(seconds: bigint): string {

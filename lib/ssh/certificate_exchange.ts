@@ -7,7 +7,8 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { parseCertificate, plainAlgorithm } from "./host_certificate.ts";
+import { readCertificate } from "./certificate.ts";
+import { plainAlgorithm } from "./host_certificate.ts";
 import { watchMessages } from "./kex_init.ts";
 import { readString } from "./known_hosts.ts";
 import { matchesPattern } from "./patterns.ts";
@@ -96,7 +97,7 @@ function replyOf({ negotiated }: Exchange): number {
 
 function plainKey(certificate: Buffer): Buffer | undefined {
   try {
-    return parseCertificate(certificate).key;
+    return readCertificate(certificate)?.key;
   } catch {
     return undefined;
   }

@@ -6,7 +6,7 @@
 import type { Buffer } from "node:buffer";
 import { messageOf, systemCodeOf } from "../errors.ts";
 import { logger } from "../log.ts";
-import { type Certificate, certificateFault, readCertificate } from "./certificate.ts";
+import { type Certificate, readCertificate, validityFault } from "./certificate.ts";
 import type { Identity } from "./keys.ts";
 import { readPublicKeyFile } from "./public_key.ts";
 
@@ -52,7 +52,7 @@ export async function ownCertificate(
   const certificate = await load(path, true);
   if (certificate === undefined) return undefined;
   // The public half of an encrypted key in PEM is not known before it is opened.
-  if (key.publicBlob !== undefined && !key.publicBlob.equals(certificate.publicBlob)) {
+  if (key.publicBlob !== undefined && !key.publicBlob.equals(certificate.key)) {
     warn(path, `is not for the key beside it, ${key.name}`);
     return undefined;
   }
@@ -88,7 +88,7 @@ async function load(path: string, mayBeMissing = false): Promise<Certificate | u
 function check(name: string, blob: Buffer): Certificate | false | undefined {
   try {
     const certificate = readCertificate(blob);
-    const fault = certificate && certificateFault(certificate, Date.now());
+    const fault = certificate && userFault(certificate);
     if (fault === undefined) return certificate;
     warn(name, fault);
   } catch (error) {
@@ -97,11 +97,16 @@ function check(name: string, blob: Buffer): Certificate | false | undefined {
   return false;
 }
 
+function userFault(certificate: Certificate): string | undefined {
+  if (certificate.kind !== "user") return "is a host's certificate, not a user's";
+  return validityFault(certificate, Date.now());
+}
+
 function signerOf(certificate: Certificate, keys: readonly Identity[]): Identity | undefined {
   const has = (blob: Buffer) => ({ publicBlob, needsAgent }: Identity) =>
     needsAgent === undefined && publicBlob?.equals(blob);
   // An agent may hold a key only together with its certificate.
-  return keys.find(has(certificate.publicBlob)) ?? keys.find(has(certificate.blob));
+  return keys.find(has(certificate.key)) ?? keys.find(has(certificate.blob));
 }
 
 function certified(name: string, blob: Buffer, signer: Identity): Identity {

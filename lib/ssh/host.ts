@@ -58,6 +58,11 @@ export interface ConnectOptions {
   /** Whether the names of hosts that are added are hashed (HashKnownHosts); they are not by default. */
   readonly hashKnownHosts?: boolean;
   /**
+   * What the authority of a host certificate may sign with (CASignatureAlgorithms): `a,b`, `+a,b`,
+   * `-a,b` or `^a,b`, with `*` and `?`.
+   */
+  readonly caSignatureAlgorithms?: string;
+  /**
    * A file of public keys, one a line, that are refused whatever else vouches for them
    * (RevokedHostKeys). When it cannot be read, every host is refused.
    */
@@ -274,13 +279,14 @@ function verifierOf(options: ConnectOptions): HostKeyVerifier {
 }
 
 function knownHostsOptions(options: ConnectOptions): KnownHostsOptions {
-  const { prompter, hostKeyAlias } = options;
+  const { prompter, hostKeyAlias, caSignatureAlgorithms } = options;
   return {
     userFiles: options.userKnownHosts ?? [join(homedir(), ".ssh", "known_hosts")],
     globalFiles: options.globalKnownHosts ?? ["/etc/ssh/ssh_known_hosts"],
     strict: options.strictHostKeyChecking ?? "ask",
     ...(prompter === undefined ? {} : { prompter }),
     ...(hostKeyAlias === undefined ? {} : { hostKeyAlias }),
+    ...(caSignatureAlgorithms === undefined ? {} : { caSignatureAlgorithms }),
     hashKnownHosts: options.hashKnownHosts ?? false,
     noHostAuthenticationForLocalhost: options.noHostAuthenticationForLocalhost ?? false,
   };

@@ -8,6 +8,7 @@ import type { Buffer } from "node:buffer";
 import { isLoopback } from "../dialer.ts";
 import { messageOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
+import { type Certificate, readCertificate } from "./certificate.ts";
 import {
   changed,
   declined,
@@ -16,13 +17,7 @@ import {
   markedRevoked,
   unknown,
 } from "./host_key_errors.ts";
-import {
-  CERTIFICATE_ALGORITHMS,
-  faultOf,
-  type HostCertificate,
-  isCertificate,
-  parseCertificate,
-} from "./host_certificate.ts";
+import { authorityAlgorithms, CERTIFICATE_ALGORITHMS, faultOf } from "./host_certificate.ts";
 import {
   algorithmsFor,
   entriesOf,
@@ -82,6 +77,8 @@ export interface KnownHostsOptions {
   readonly hostKeyAlias?: string;
   /** Whether the names of hosts that are remembered are hashed. */
   readonly hashKnownHosts?: boolean;
+  /** What the authority of a host certificate may sign with, as CASignatureAlgorithms has it. */
+  readonly caSignatureAlgorithms?: string;
   /** Whether every key is accepted from a loopback address. */
   readonly noHostAuthenticationForLocalhost?: boolean;
 }
@@ -96,10 +93,12 @@ const log = logger("ssh");
  * @param options The files, and what to do with an unknown key.
  * @returns The verifier. Both its methods reject with a SessionError `config-invalid` for a file
  * above 64 MiB.
+ * @throws {SessionError} `algorithm-mismatch` for a signature algorithm that is not known.
  */
 export function knownHostsVerifier(options: KnownHostsOptions): HostKeyVerifier {
   const { hostKeyAlias: alias, noHostAuthenticationForLocalhost: skipsLocalhost } = options;
   const files = [...options.userFiles, ...options.globalFiles];
+  const signedWith = authorityAlgorithms(options.caSignatureAlgorithms);
   const reported = new Set<string>();
   const answers = new Map<string, Promise<boolean>>();
 
@@ -120,11 +119,11 @@ export function knownHostsVerifier(options: KnownHostsOptions): HostKeyVerifier 
     const names = namesOf(server);
     const entries = await readKnownHosts(files, reported);
     let key = shown;
-    if (isCertificate(shown)) {
-      const certificate = parseCertificate(shown);
+    const certificate = readCertificate(shown);
+    if (certificate !== undefined) {
       const concerned = names.flatMap((name) => entriesOf(entries, name));
       // What the names end with has no port, and so have principals.
-      if (isVouchedFor(host, certificate, concerned, names.at(-1) ?? "")) return true;
+      if (isVouchedFor(host, certificate, concerned, names.at(-1) ?? "", signedWith)) return true;
       key = certificate.key;
     }
     const verdict = lookupInTurn(entries, names, key);
@@ -178,9 +177,10 @@ export function knownHostsVerifier(options: KnownHostsOptions): HostKeyVerifier 
  */
 function isVouchedFor(
   host: HostNames,
-  certificate: HostCertificate,
+  certificate: Certificate,
   entries: readonly KnownHostsEntry[],
   principal: string,
+  signedWith: readonly string[],
 ): boolean {
   const { key, authority } = certificate;
   const revoked = entries.find((entry) =>
@@ -191,7 +191,7 @@ function isVouchedFor(
     entry.marker === "cert-authority" && entry.key.equals(authority)
   );
   if (!trusted) return false;
-  const fault = faultOf(certificate, principal, Date.now());
+  const fault = faultOf(certificate, principal, Date.now(), signedWith);
   if (fault === undefined) return true;
   log.warn("the host certificate of {name} is not accepted: {fault}", { name: host.label, fault });
   return false;
@@ -259,7 +259,7 @@ function lookupInTurn(
 function checkKey({ label }: HostNames, key: Buffer): void {
   try {
     keyTypeOf(key);
-    if (isCertificate(key)) parseCertificate(key);
+    readCertificate(key);
   } catch (cause) {
     throw malformed(label, cause);
   }

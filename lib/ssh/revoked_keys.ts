@@ -6,7 +6,7 @@
  */
 import { Buffer } from "node:buffer";
 import { messageOf, SessionError } from "../errors.ts";
-import { isCertificate, parseCertificate } from "./host_certificate.ts";
+import { readCertificate } from "./certificate.ts";
 import { listedRevoked, malformed } from "./host_key_errors.ts";
 import type { HostKeyVerifier } from "./host_keys.ts";
 import { parsePublicKey } from "./known_hosts.ts";
@@ -43,9 +43,8 @@ export function withRevokedKeys(verifier: HostKeyVerifier, file: string): HostKe
 /** The keys that must not be listed: of a certificate, the host's own and its authority's. */
 function keysIn(name: string, shown: Buffer): Buffer[] {
   try {
-    if (!isCertificate(shown)) return [shown];
-    const { key, authority } = parseCertificate(shown);
-    return [key, authority];
+    const certificate = readCertificate(shown);
+    return certificate === undefined ? [shown] : [certificate.key, certificate.authority];
   } catch (cause) {
     throw malformed(name, cause);
   }

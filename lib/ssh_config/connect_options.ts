@@ -68,6 +68,7 @@ export function hostOptions(host: HostConfig, company: Company = {}): ConnectOpt
       globalKnownHosts: settings.globalKnownHosts ?? GLOBAL_KNOWN_HOSTS,
       hostKeyAlias: settings.hostKeyAlias,
       hashKnownHosts: settings.hashKnownHosts,
+      caSignatureAlgorithms: settings.caSignatureAlgorithms,
       revokedHostKeys: settings.revokedHostKeys === undefined || isNone(settings.revokedHostKeys)
         ? undefined
         : settings.revokedHostKeys,

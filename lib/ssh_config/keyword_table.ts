@@ -6,6 +6,7 @@
  */
 import { isIP } from "node:net";
 import type { StrictHostKeyChecking } from "../ssh/host_keys.ts";
+import { authorityAlgorithms } from "../ssh/host_certificate.ts";
 import { algorithmList, assembled } from "./algorithm_lists.ts";
 import { DYNAMIC_FORWARD, LOCAL_FORWARD, REMOTE_FORWARD } from "./forwards.ts";
 import { readJump } from "./jump_spec.ts";
@@ -26,7 +27,6 @@ import {
 /** What the library looks for where nothing is named. */
 const DEFAULT_IDENTITIES = ["~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519"];
 const NO_AGENT = "fairlead forwards ports, not the agent";
-const NO_CERTIFICATES = "host certificates are not supported, plain host keys are used";
 const NO_GSSAPI = "fairlead does not use GSSAPI";
 const NO_TERMINAL = "fairlead opens no terminal";
 const NO_X11 = "fairlead forwards ports, not X11";
@@ -53,7 +53,13 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
   ),
   CanonicalizeMaxDots: accepted(NO_CANONICAL),
   CanonicalizePermittedCNAMEs: refused("fairlead does not follow CNAMEs to another name"),
-  CASignatureAlgorithms: accepted(NO_CERTIFICATES),
+  CASignatureAlgorithms: value("caSignatureAlgorithms", (word) => {
+    authorityAlgorithms(word);
+    return word;
+  }, {
+    unset: authorityAlgorithms().join(","),
+    print: (list) => authorityAlgorithms(list).join(","),
+  }),
   CertificateFile: files("certificateFiles"),
   ChannelTimeout: value("channelTimeouts", (_word, words) => channelTimeouts(words), {
     policy: "later",

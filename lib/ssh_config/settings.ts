@@ -34,6 +34,7 @@ export interface KeywordSettings {
   batchMode?: boolean;
   bindAddress?: string;
   bindInterface?: string;
+  caSignatureAlgorithms?: string;
   certificateFiles?: string[];
   channelTimeouts?: string[];
   ciphers?: string;
