@@ -13,6 +13,7 @@ import type { Prompter, Question } from "../../lib/ssh/prompter.ts";
 import { sshString, uint32 } from "../../lib/ssh/wire.ts";
 import { connect, type ConnectOptions } from "../../lib/tunnel/tunnel.ts";
 import { skipUnlessAccounts } from "../support/accounts.ts";
+import { skipUnlessDropbear, startDropbear } from "../support/dropbear.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
 import { startAgent } from "../support/ssh_agent.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
@@ -276,6 +277,15 @@ test("RSA signs with SHA-1 only for a user who names it", withAgent, async () =>
       const log = await login(modern, { ...options, pubkeyAcceptedAlgorithms: `^${algorithm}` });
       assert.match(log, new RegExp(`pkalg ${algorithm} `));
     }
+  }
+});
+
+test("dropbear, which is not OpenSSH, takes every kind of key", skipUnlessDropbear(), async () => {
+  await using server = await startDropbear();
+  for (const type of ["ed25519", "ecdsa", "rsa"] as const) {
+    const key = await makeKey(server.dir, { type });
+    await server.authorize(key.publicLine);
+    await login(server, { identityFiles: [key.path] });
   }
 });
 
