@@ -1,6 +1,8 @@
 /** Servers that are known by their authority alone, each judged by the real ssh as well. */
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { readFile, writeFile } from "node:fs/promises";
+import { type AddressInfo, connect as connectTo, createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { connect, type ConnectOptions, SessionError } from "../../mod.ts";
@@ -66,19 +68,25 @@ async function refusal(promise: Promise<void>): Promise<SessionError> {
   assert.fail("nothing was refused");
 }
 
-const HOSTS: KeyOptions[] = [
-  { type: "ed25519" },
+const ED25519: KeyOptions = { type: "ed25519" };
+const OTHERS: KeyOptions[] = [
   { type: "ecdsa", bits: 256 },
+  { type: "ecdsa", bits: 384 },
   { type: "ecdsa", bits: 521 },
   { type: "rsa" },
 ];
-const AUTHORITIES: KeyOptions[] = [...HOSTS, { type: "ecdsa", bits: 384 }];
 
-test("a host key of every type is known by an authority of every type", skip, async () => {
-  await using folder = await tempDir();
-  const file = join(folder.path, "known_hosts");
-  for (const host of HOSTS) {
-    for (const kind of AUTHORITIES) {
+test(
+  "a host key of every type is known by its authority, and by one of every type",
+  skip,
+  async () => {
+    await using folder = await tempDir();
+    const file = join(folder.path, "known_hosts");
+    const pairs = [
+      [ED25519, ED25519],
+      ...OTHERS.flatMap((one) => [[one, ED25519], [ED25519, one]]),
+    ];
+    for (const [host = ED25519, kind] of pairs) {
       const authority = await makeKey(folder.path, kind);
       await using server = await certified(folder.path, authority, { host });
       const text = `@cert-authority * ${publicKey(authority)}\n`;
@@ -87,8 +95,8 @@ test("a host key of every type is known by an authority of every type", skip, as
       await meet(server, { userKnownHosts: [file] });
       assert.equal(await readFile(file, "utf8"), text);
     }
-  }
-});
+  },
+);
 
 test("every kind of key exchange carries a certificate", skip, async () => {
   await using folder = await tempDir();
@@ -189,7 +197,12 @@ test(
     const old = expired.hostKeys.map(publicKey)[0] ?? "";
     const port = `[127.0.0.1]:${server.port}`;
     const alias = ["db.example"];
-    const cases: [lines: string[], accepted: boolean, alias?: string[], server?: SshServer][] = [
+    const cases: [
+      lines: string[],
+      accepted: boolean,
+      alias?: string[] | undefined,
+      server?: SshServer,
+    ][] = [
       [[`@cert-authority ${port} ${ca}`], true],
       [[`@cert-authority 127.0.0.1 ${ca}`], true],
       [[`@cert-authority *,!127.0.0.1,!${port} ${ca}`], false],
@@ -254,3 +267,68 @@ test(
     assert.equal(added, `[127.0.0.1]:${server.port} ${server.hostKeys.map(publicKey)[0]}\n`);
   },
 );
+
+test(
+  "somebody in between who shows a certificate of another host's key gets no further",
+  skip,
+  async () => {
+    await using folder = await tempDir();
+    const file = join(folder.path, "known_hosts");
+    const authority = await makeKey(folder.path);
+    for (const type of ["ed25519", "rsa"] as const) {
+      await using server = await certified(folder.path, authority, { host: { type } });
+      await using other = await certified(folder.path, authority, { host: { type } });
+      const [shown, replacement] = await Promise.all([server, other].map(async ({ hostKeys }) => {
+        const line = await readFile(`${hostKeys[0]?.path}-cert.pub`, "utf8");
+        return Buffer.from(line.split(" ")[1] ?? "", "base64");
+      }));
+      assert.ok(shown !== undefined && replacement?.length === shown.length);
+      for (const [instead, accepted] of [[shown, true], [replacement, false]] as const) {
+        await using middle = await replacing(server.port, shown, instead);
+        await writeFile(file, `@cert-authority * ${publicKey(authority)}\n`);
+        const meeting = meet({ ...server, port: middle.port }, { userKnownHosts: [file] });
+        if (accepted) await meeting;
+        else assert.match((await refusal(meeting)).message, /signature verification failed/);
+        assert.ok(middle.replaced() > 0);
+      }
+    }
+  },
+);
+
+/** A way to a port that replaces bytes in the first answers, before anything is encrypted. */
+async function replacing(port: number, from: Buffer, to: Buffer): Promise<
+  { port: number; replaced(): number } & AsyncDisposable
+> {
+  let replaced = 0;
+  const server = createServer((client) => {
+    const upstream = connectTo(port, "127.0.0.1");
+    client.pipe(upstream);
+    let held = Buffer.alloc(0);
+    upstream.on("data", (data: Buffer) => {
+      if (replaced > 0) {
+        client.write(data);
+        return;
+      }
+      held = Buffer.concat([held, data]);
+      const at = held.indexOf(from);
+      // The certificate comes in one packet, which may come in several pieces.
+      const complete = at >= 0 ? held.length : Math.max(0, held.lastIndexOf(from.subarray(0, 16)));
+      if (at >= 0) {
+        to.copy(held, at);
+        replaced++;
+      }
+      client.write(held.subarray(0, complete || held.length));
+      held = Buffer.from(held.subarray(complete || held.length));
+    });
+    for (const [one, two] of [[client, upstream], [upstream, client]] as const) {
+      one.on("error", () => two.destroy());
+      one.on("close", () => two.destroy());
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    replaced: () => replaced,
+    [Symbol.asyncDispose]: () => new Promise((resolve) => server.close(() => resolve())),
+  };
+}
