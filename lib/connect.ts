@@ -14,7 +14,7 @@ import {
   type UnixAddress,
 } from "./dialer.ts";
 import { ConnectionError, type ErrorCode, messageOf, systemCodeOf } from "./errors.ts";
-import { AllFailed, interleave, race } from "./happy_eyeballs.ts";
+import { AllFailed, type Attempt, interleave, race } from "./happy_eyeballs.ts";
 import { logger } from "./log.ts";
 
 const log = logger("connect");
@@ -81,29 +81,40 @@ function connectToAny(
 ): Promise<Socket> {
   const { timeout = DEFAULT_TIMEOUT, signal } = options;
   const deadline = performance.now() + timeout;
-  return race(targets, (target, lost) => {
-    log.debug("connecting to {address}", { address: formatAddress(target) });
-    const left = Math.max(0, deadline - performance.now());
-    return attempt(target, options.bindAddress, left, [lost, signal]);
-  }, (late) => late.destroy());
+  return race(
+    targets,
+    (target) => {
+      log.debug("connecting to {address}", { address: formatAddress(target) });
+      const left = Math.max(0, deadline - performance.now());
+      return attempt(target, options.bindAddress, left);
+    },
+    (late) => late.destroy(),
+    signal,
+  );
 }
 
 async function resolve(address: Address, options: ConnectSocketOptions): Promise<Address[]> {
   if (isUnix(address)) return [address];
   const { bindAddress = "" } = options;
   const bindFamily = isIP(bindAddress);
-  const found = await bounded((options.lookup ?? resolveName)(address.host, options.family ?? 0), {
+  const { family = 0 } = options;
+  const notFound = (cause?: unknown) =>
+    new ConnectionError(
+      `could not resolve the host name ${address.host}${
+        family === 0 ? "" : ` as an IPv${family} address`
+      }`,
+      { code: "name-not-found", cause },
+    );
+  const found = await bounded((options.lookup ?? resolveName)(address.host, family), {
     ...options,
     what: `the host name ${address.host} was not resolved`,
   }).catch((error) => {
-    if (error instanceof ConnectionError) throw error;
-    const family = options.family === undefined ? "" : ` as an IPv${options.family} address`;
-    throw new ConnectionError(`could not resolve the host name ${address.host}${family}`, {
-      code: "name-not-found",
-      cause: error,
-    });
+    throw error instanceof ConnectionError ? error : notFound(error);
   });
-  const usable = found.filter(({ family }) => bindFamily === 0 || family === bindFamily);
+  // An address in place of a name is found whatever its family.
+  const wanted = found.filter((one) => family === 0 || one.family === family);
+  if (wanted.length === 0) throw notFound();
+  const usable = wanted.filter((one) => bindFamily === 0 || one.family === bindFamily);
   if (usable.length === 0) {
     throw new ConnectionError(
       `${address.host} has no IPv${bindFamily} address to connect to from ${bindAddress}`,
@@ -145,13 +156,11 @@ function attempt(
   address: Address,
   bindAddress: string | undefined,
   timeout: number,
-  signals: readonly (AbortSignal | undefined)[],
-): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ ...target(address, bindAddress), allowHalfOpen: true, noDelay: true });
+): Attempt<Socket> {
+  const socket = connect({ ...target(address, bindAddress), allowHalfOpen: true, noDelay: true });
+  const result = new Promise<Socket>((resolve, reject) => {
     const finish = (settle: () => void) => {
       clearTimeout(timer);
-      for (const signal of signals) signal?.removeEventListener("abort", cancel);
       socket.off("error", fail);
       settle();
     };
@@ -161,18 +170,14 @@ function attempt(
       socket.on("error", () => {});
       socket.destroy();
     };
-    const cancel = () => fail(new Error("given up"));
     const timer = setTimeout(
       () => fail(Object.assign(new Error("no answer"), { code: "ETIMEDOUT" })),
       timeout,
     );
     socket.once("error", fail);
     socket.once("connect", () => finish(() => resolve(socket)));
-    for (const signal of signals) {
-      if (signal?.aborted) return cancel();
-      signal?.addEventListener("abort", cancel, { once: true });
-    }
   });
+  return { result, cancel: () => socket.destroy(new Error("given up")) };
 }
 
 function target(address: TcpAddress | UnixAddress, bindAddress?: string): NetConnectOpts {

@@ -43,49 +43,68 @@ export function interleave<Address extends { readonly family: number }>(
     .filter((address) => address !== undefined);
 }
 
+/** One candidate that was started. */
+export interface Attempt<Won> {
+  /** What it makes. */
+  readonly result: Promise<Won>;
+  /** Gives it up; never called once the result is there. */
+  cancel(): void;
+}
+
 /**
  * Starts the first candidate, and each next one {@linkcode ATTEMPT_DELAY} later, or at once where
- * one has failed; the first that succeeds wins (RFC 8305 section 5).
+ * one has failed; the first that succeeds wins (RFC 8305 section 5), and the others are given up.
  *
  * @param candidates At least one, in the order to try them.
- * @param start Starts one; its signal says that another one has won.
- * @param discard Ends one that succeeded too late.
+ * @param start Starts one.
+ * @param discard Ends one that succeeded although it was given up.
+ * @param signal Gives all of them up.
  * @returns What the winner's start made.
  * @throws {AllFailed} When none succeeds.
  */
 export function race<Candidate, Won>(
   candidates: readonly Candidate[],
-  start: (candidate: Candidate, lost: AbortSignal) => Promise<Won>,
+  start: (candidate: Candidate) => Attempt<Won>,
   discard: (late: Won) => void,
+  signal?: AbortSignal,
 ): Promise<Won> {
   return new Promise((resolve, reject) => {
-    const over = new AbortController();
     const failures: { candidate: Candidate; error: unknown }[] = [];
     const waiting = [...candidates.entries()];
+    const running = new Set<Attempt<Won>>();
     let failed = 0;
+    let over = false;
     let timer: ReturnType<typeof setTimeout> | undefined;
     const settle = (finish: () => void) => {
+      over = true;
       clearTimeout(timer);
-      over.abort();
+      signal?.removeEventListener("abort", onAbort);
+      for (const attempt of running) attempt.cancel();
       finish();
     };
+    const onAbort = () => settle(() => reject(signal?.reason));
     const next = () => {
       clearTimeout(timer);
       const entry = waiting.shift();
       if (entry === undefined) return;
       const [index, candidate] = entry;
       if (waiting.length > 0) timer = setTimeout(next, ATTEMPT_DELAY);
-      start(candidate, over.signal).then((won) => {
-        if (over.signal.aborted) discard(won);
+      const attempt = start(candidate);
+      running.add(attempt);
+      attempt.result.then((won) => {
+        running.delete(attempt);
+        if (over) discard(won);
         else settle(() => resolve(won));
       }, (error) => {
-        if (over.signal.aborted) return;
+        running.delete(attempt);
+        if (over) return;
         failures[index] = { candidate, error };
         failed++;
         if (failed === candidates.length) settle(() => reject(new AllFailed(failures)));
         else next();
       });
     };
+    signal?.addEventListener("abort", onAbort, { once: true });
     next();
   });
 }

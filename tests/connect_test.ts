@@ -120,27 +120,45 @@ test("the deadline holds for all addresses together", async () => {
   assert.ok(took >= 590 && took < 1_500, `${took} ms`);
 });
 
-test("whoever succeeds after the winner is discarded", async () => {
+test("whoever succeeds after the winner is given up, and discarded", async () => {
+  const cancelled: string[] = [];
   const discarded: string[] = [];
-  let release = () => {};
-  const slow = new Promise<void>((resolve) => release = resolve);
-  const won = await race(["slow", "quick"], async (name) => {
-    if (name === "slow") await slow;
-    return name;
-  }, (late) => discarded.push(late));
+  const { promise: slow, resolve: release } = Promise.withResolvers<string>();
+  const won = await race(["slow", "quick", "unused"], (name) => ({
+    result: name === "slow" ? slow : Promise.resolve(name),
+    cancel: () => cancelled.push(name),
+  }), (late) => discarded.push(late));
   assert.equal(won, "quick");
-  release();
+  assert.deepEqual(cancelled, ["slow"], "neither the winner nor who was never started");
+  release("slow");
   await sleep(0);
   assert.deepEqual(discarded, ["slow"]);
 });
 
-test("the losers of a race are told at once", async () => {
-  const told: string[] = [];
-  await race(["first", "second"], (name, lost) => {
-    lost.addEventListener("abort", () => told.push(name));
-    return name === "second" ? Promise.resolve(name) : new Promise<string>(() => {});
-  }, () => {});
-  assert.deepEqual(told, ["first", "second"]);
+test("a signal gives up all that were started, and starts no more", async () => {
+  const cancelled: string[] = [];
+  const stop = new AbortController();
+  const names = Array.from({ length: 20 }, (_, index) => `${index}`);
+  const racing = race(
+    names,
+    (name) => ({
+      result: new Promise<string>(() => {}),
+      cancel: () => cancelled.push(name),
+    }),
+    () => {},
+    stop.signal,
+  );
+  setTimeout(() => stop.abort(), 300);
+  await assert.rejects(racing);
+  await sleep(300);
+  assert.deepEqual(cancelled, ["0", "1"]);
+});
+
+test("an address of the other family is no address", async () => {
+  await assert.rejects(connectSocket({ host: "127.0.0.1", port: 22 }, { family: 6 }), {
+    code: "name-not-found",
+    message: "could not resolve the host name 127.0.0.1 as an IPv6 address",
+  });
 });
 
 test("only addresses of the bind address's family are tried", async () => {
