@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { once } from "node:events";
-import { Socket } from "node:net";
+import { type AddressInfo, createServer, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Readable, Writable } from "node:stream";
 import { finished, pipeline } from "node:stream/promises";
@@ -397,6 +397,38 @@ test("close() ends also when the server does not answer any more (row 4)", sshd,
   await tunnel.close();
   assert.ok(performance.now() - begun < 3_000);
 });
+
+test(
+  "what was written last still arrives where the server ended first, and is slow",
+  sshd,
+  async () => {
+    await using server = await startSshd();
+    const bytes = MiB;
+    let received = 0;
+    const slow = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
+      socket.end("that is all");
+      setTimeout(() => socket.resume(), 500);
+      socket.on("data", (chunk: Buffer) => received += chunk.length).on("error", () => {});
+    });
+    slow.listen(0, "127.0.0.1");
+    await once(slow, "listening");
+    try {
+      const tunnel = await tunnelTo(server);
+      const { port } = slow.address() as AddressInfo;
+      const channel = await tunnel.dial({ host: "127.0.0.1", port });
+      channel.resume();
+      await once(channel, "end");
+      const closed = once(channel, "close");
+      await send(channel, pattern(bytes));
+      channel.end();
+      await closed;
+      await tunnel.close();
+      await waitFor(() => received === bytes, { what: "all of it arriving" });
+    } finally {
+      slow.close();
+    }
+  },
+);
 
 test("a dial that its signal gives up leaves no channel behind", sshd, async () => {
   await using server = await startSshd();

@@ -99,7 +99,8 @@ function pump(source: Duplex, sink: Duplex): { bytes: number } {
 
 /** The peer of this end is closed for good: what was written still leaves, nothing more enters. */
 function outlive(end: Duplex): void {
-  if (end.destroyed) return;
+  // A channel that is done with waits for its peer's word: what was written is on its way.
+  if (end.destroyed || (end.readableEnded && end.writableFinished)) return;
   end.removeAllListeners("data");
   end.resume();
   const linger = () => {

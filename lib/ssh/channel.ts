@@ -24,7 +24,8 @@ const BURST = 16 * 1024;
  * A channel of RFC 4254 section 5.
  *
  * - `end()` sends EOF; reading goes on until the peer's EOF. When both have been sent, CLOSE
- *   follows.
+ *   follows. The stream closes with the peer's CLOSE: what was written last may until then be on its
+ *   way behind the peer, and sshd drops it when the connection ends.
  * - When the peer closes, what it sent can still be read to its end; what is written after that
  *   is dropped, as OpenSSH does, and the stream closes as soon as it was read.
  * - `destroy()` sends CLOSE at once.
@@ -44,15 +45,15 @@ export class SshChannel extends Duplex {
    * @param transport The connection it belongs to.
    */
   constructor(codec: EngineChannel, transport: Transport) {
-    super({ highWaterMark: HIGH_WATER });
+    super({ highWaterMark: HIGH_WATER, autoDestroy: false });
     this.#codec = codec;
     this.#transport = transport;
     this.#window = codec.incoming.window;
     codec.push = (chunk) => this.#receive(chunk);
     // It may fail before whoever dialled has it in hand; they will find it destroyed.
-    this.on("error", () => {});
+    this.on("error", () => this.destroy());
     this.once("end", () => {
-      if (this.#received === "closed" && !this.writableFinished) this.destroy();
+      if (this.#received === "closed") this.destroy();
     });
   }
 
@@ -160,7 +161,7 @@ export class SshChannel extends Duplex {
     const dropped = this.#waitingWrite;
     this.#waitingWrite = undefined;
     dropped?.();
-    if (this.readableEnded && !this.writableFinished) this.destroy();
+    if (this.readableEnded) this.destroy();
   }
 
   #sendClose(): void {
