@@ -274,9 +274,12 @@ test("the system keeps asking a silent server, unless it shall not", skipProc, a
     const given = tcpKeepAlive === undefined ? {} : { tcpKeepAlive };
     const route = await directRoute({ host: echo.host, port: echo.port, ...given });
     const { localPort = 0 } = route.stream as Socket;
-    const hex = localPort.toString(16).toUpperCase().padStart(4, "0");
+    const hex = (port: number) => `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+    // The port alone may be that of another connection as well, to somewhere else.
     const line = readFileSync("/proc/net/tcp", "utf8").split("\n")
-      .map((line) => line.trim().split(/\s+/)).find(([, local]) => local?.endsWith(`:${hex}`));
+      .map((line) => line.trim().split(/\s+/)).find(([, local, remote]) =>
+        local?.endsWith(hex(localPort)) && remote?.endsWith(hex(echo.port))
+      );
     // Timer 02 is the one for keepalive (proc_net_tcp of the kernel's documentation).
     assert.equal(line?.[5]?.startsWith("02:"), tcpKeepAlive !== false, String(tcpKeepAlive));
     route.destroy();

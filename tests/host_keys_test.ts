@@ -318,11 +318,24 @@ test("a missing file and its folder are made for their owner alone", {
   skip: process.platform === "win32" ? "Windows has no such modes" : false,
 }, async () => {
   await inFolder(async (folder) => {
+    const { HOME } = process.env;
+    process.env["HOME"] = join(folder, "home");
     const file = join(folder, "home", ".ssh", "known_hosts");
-    await verifierOf(file, { strict: "accept-new" }).verify("a", KEY);
+    try {
+      await verifierOf(file, { strict: "accept-new" }).verify("a", KEY);
+    } finally {
+      process.env["HOME"] = HOME;
+    }
     assert.equal((await stat(file)).mode & 0o777, 0o600);
     assert.equal((await stat(join(folder, "home", ".ssh"))).mode & 0o777, 0o700);
     assert.equal(await readFile(file, "utf8"), `a ${ED25519}\n`);
+  });
+});
+
+test("a folder that is not the user's own is not made, and the connection goes on", async () => {
+  await inFolder(async (folder) => {
+    await verifierOf(join(folder, "typo", "x"), { strict: "accept-new" }).verify("a", KEY);
+    assert.deepEqual(await readdir(folder), []);
   });
 });
 
@@ -395,7 +408,7 @@ test("a broken line is reported once with its place, aloud where it bears a mark
       await verifier.verify("a", KEY);
     });
     assert.deepEqual(lines, [
-      `debug: ${file}:1: the key is missing, the line is ignored`,
+      `info: ${file}:1: the key is missing, the line is ignored`,
       `warning: ${file}:2: nothing follows the key type, the line is ignored`,
     ]);
   });

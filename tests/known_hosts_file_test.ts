@@ -110,7 +110,7 @@ test("a link that leads to no file yet gets one where it leads", onUnix, async (
 test("while another process holds the lock, an addition waits for it", async () => {
   await using folder = await tempDir();
   const file = join(folder.path, "known_hosts");
-  const lock = `${file}.lock`;
+  const lock = `${file}.fairlead-lock`;
   await writeFile(file, "");
   await writeFile(lock, "");
   let added = false;
@@ -130,7 +130,7 @@ test("while another process holds the lock, an addition waits for it", async () 
 test("a lock that a process left behind as it died is cleared away after 2 seconds", async () => {
   await using folder = await tempDir();
   const file = join(folder.path, "known_hosts");
-  await writeFile(`${file}.lock`, "");
+  await writeFile(`${file}.fairlead-lock`, "");
   const started = performance.now();
   await addKnownHost(file, "a", KEY);
   const took = performance.now() - started;
@@ -141,7 +141,7 @@ test("a lock that a process left behind as it died is cleared away after 2 secon
 
 test("a device is written to without a lock beside it", onUnix, async () => {
   assert.equal(await addKnownHost(devNull, "a", KEY), true);
-  await assert.rejects(stat(`${devNull}.lock`));
+  await assert.rejects(stat(`${devNull}.fairlead-lock`));
 });
 
 test("a full disk is an error, and leaves no half of a line", {

@@ -18,6 +18,7 @@ import {
   type StrictHostKeyChecking,
 } from "./host_keys.ts";
 import { gatherIdentities, type NamedKey } from "./identities.ts";
+import { withRsaSize } from "./host_key_size.ts";
 import { type Hop, hopFailure, jumpRoute } from "./jump.ts";
 import { acceptedAlgorithms } from "./key_algorithms.ts";
 import { pinnedVerifier } from "./pinned_keys.ts";
@@ -27,6 +28,9 @@ import { proxyCommandRoute } from "./proxy_command.ts";
 import { checkRekeyLimit, type RekeyLimit } from "./rekey.ts";
 import { withRevokedKeys } from "./revoked_keys.ts";
 import { directRoute, type Route, type RouteOptions } from "./route.ts";
+
+/** Bits of the smallest RSA key, as in ssh. */
+const DEFAULT_RSA_SIZE = 1024;
 
 /** More jump hosts than anybody goes through; a list without an end would never connect. */
 const MAX_HOPS = 32;
@@ -88,7 +92,7 @@ export interface ConnectOptions {
    * `+a,b`, `-a,b` or `^a,b`, with `*` and `?`. RSA with SHA-1 is off unless named.
    */
   readonly pubkeyAcceptedAlgorithms?: string;
-  /** Bits of the smallest RSA key that is used; 1024 by default. */
+  /** Bits of the smallest RSA key that is used, or accepted of a server; 1024 by default. */
   readonly requiredRsaSize?: number;
   /** Whether only the keys named here are offered, whatever the agent holds besides. */
   readonly identitiesOnly?: boolean;
@@ -102,6 +106,8 @@ export interface ConnectOptions {
   readonly password?: string;
   /** Asks a person for whatever else is needed; without one nobody is asked. */
   readonly prompter?: Prompter;
+  /** Whether nobody is asked, whatever `prompter` there is (BatchMode). */
+  readonly batchMode?: boolean;
   /** Authentication methods in the order to try them. */
   readonly authMethods?: readonly AuthMethod[];
   /** How often a password is asked for; 3 by default. */
@@ -153,7 +159,7 @@ export interface ConnectOptions {
  * @throws {TypeError} When an option is malformed.
  */
 export async function connectHost(options: ConnectOptions): Promise<SshClient> {
-  const way = wayTo(options);
+  const way = wayTo(options).map(withoutPerson);
   way.forEach(check);
   let hop: Hop | undefined;
   for (const [index, server] of way.slice(0, -1).entries()) {
@@ -164,7 +170,7 @@ export async function connectHost(options: ConnectOptions): Promise<SshClient> {
       throw hopFailure(name, error);
     }
   }
-  return await connectOne(options, hop);
+  return await connectOne(way.at(-1) ?? options, hop);
 }
 
 /** The servers in the order to connect to them. */
@@ -189,6 +195,13 @@ function inherit(hop: ConnectOptions, { signal, prompter }: ConnectOptions): Con
     ...(prompter === undefined ? {} : { prompter }),
     ...hop,
   };
+}
+
+/** With `batchMode` there is nobody to ask. */
+function withoutPerson(options: ConnectOptions): ConnectOptions {
+  if (!options.batchMode) return options;
+  const { prompter: _nobody, ...rest } = options;
+  return rest;
 }
 
 function check(options: ConnectOptions, index: number): void {
@@ -275,7 +288,8 @@ function verifierOf(options: ConnectOptions): HostKeyVerifier {
   const verifier = hostKeys === undefined
     ? knownHostsVerifier(knownHostsOptions(options))
     : pinnedVerifier(hostKeys);
-  return revokedHostKeys === undefined ? verifier : withRevokedKeys(verifier, revokedHostKeys);
+  const sized = withRsaSize(verifier, options.requiredRsaSize ?? DEFAULT_RSA_SIZE);
+  return revokedHostKeys === undefined ? sized : withRevokedKeys(sized, revokedHostKeys);
 }
 
 function knownHostsOptions(options: ConnectOptions): KnownHostsOptions {

@@ -154,7 +154,7 @@ export function knownHostsVerifier(options: KnownHostsOptions): HostKeyVerifier 
       const host = hostNames(server);
       checkKey(host, key);
       checkName(host, key);
-      if (skipsLocalhost && address !== undefined && isLoopback(address)) {
+      if (skipsLocalhost && alias === undefined && address !== undefined && isLoopback(address)) {
         log.debug("{name} is at {address}: its host key is not checked", { name: server, address });
         return;
       }

@@ -18,7 +18,8 @@ import {
   writeSync,
 } from "node:fs";
 import { mkdir } from "node:fs/promises";
-import { dirname } from "node:path";
+import { homedir } from "node:os";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf, SessionError, systemCodeOf } from "../errors.ts";
 import { logger } from "../log.ts";
@@ -34,6 +35,8 @@ const log = logger("ssh");
 
 /** The longest file that is read: some 600 000 hosts. */
 const MAX_FILE_BYTES = 64 * 1024 * 1024;
+/** What a lock's name ends with: no file of anybody else's. */
+const LOCK = ".fairlead-lock";
 /** Milliseconds after which a lock that nobody renewed was left behind by a process that died. */
 const STALE_LOCK = 2_000;
 /** Milliseconds that an addition waits for others; it is safe without the lock, too. */
@@ -85,7 +88,7 @@ export async function readBounded(file: string, hint: string): Promise<Buffer> {
 /**
  * Adds a host's key to a known_hosts file, on a line of its own, unless a line of the file holds it
  * already. Every other byte stays, and so do the file's mode, its owner, and the symbolic link that
- * leads to it. A missing file and a missing folder are made, for their owner alone.
+ * leads to it. A missing file, and the user's `~/.ssh`, are made for their owner alone.
  *
  * Any number of processes may add at once. Each line is appended in one write, so none is lost or
  * mixed with another whatever happens. A lock file, there for a fraction of a millisecond, only
@@ -104,7 +107,9 @@ export async function addKnownHost(
   key: Buffer,
   hashed = false,
 ): Promise<boolean> {
-  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  const folder = dirname(file);
+  // As in ssh, the user's own folder alone is made; a mistyped path is none to be made.
+  if (folder === join(homedir(), ".ssh")) await mkdir(folder, { recursive: true, mode: 0o700 });
   const lock = lockFor(file);
   let seen: string | undefined;
   let since = 0;
@@ -136,9 +141,9 @@ export async function addKnownHost(
 function lockFor(file: string): string | undefined {
   try {
     // The file itself: a link to it must not lead to another lock.
-    return statSync(file).isFile() ? `${realpathSync(file)}.lock` : undefined;
+    return statSync(file).isFile() ? `${realpathSync(file)}${LOCK}` : undefined;
   } catch {
-    return `${file}.lock`;
+    return `${file}${LOCK}`;
   }
 }
 
@@ -215,7 +220,7 @@ function reportProblem(problem: KnownHostsProblem, reported: Set<string>): void 
   reported.add(place);
   // ssh says nothing of a broken line unless asked to. But one that was to revoke a key leaves its
   // author believing in a protection that is not there.
-  log[problem.marked ? "warn" : "debug"]("{place}: {message}, the line is ignored", {
+  log[problem.marked ? "warn" : "info"]("{place}: {message}, the line is ignored", {
     place: `${file}:${line}`,
     message,
   });

@@ -47,6 +47,7 @@ export function hostOptions(host: HostConfig, company: Company = {}): ConnectOpt
     ...rest,
     ...defined({
       prompter: settings.batchMode ? undefined : prompter,
+      batchMode: settings.batchMode,
       family: family(settings),
       bindAddress: settings.bindAddress ?? interfaceAddress(host),
       connectTimeout: (settings.connectTimeout ?? 0) * 1000 || undefined,

@@ -211,11 +211,29 @@ test(
     const options = [`UserKnownHostsFile=${file}`, "NoHostAuthenticationForLocalhost=yes"];
     assert.equal((await ssh(sshd, ...options)).status, 0);
     assert.equal((await ssh(sshd, options[0] ?? "")).status, 255);
-    // A key that was named is a stronger word.
+    // An alias pins a server behind a forward, and so does a key that was named.
+    const alias = "HostKeyAlias=web";
+    await writeFile(file, `${content}web ${wrong}\n`);
+    await refusal(meet(sshd, { ...localhost, hostKeyAlias: "web" }), "host-key-changed");
+    assert.equal((await ssh(sshd, ...options, alias)).status, 255);
+    await writeFile(file, content);
     await refusal(meet(sshd, { ...localhost, hostKeys: wrong }), "host-key-changed");
     assert.equal(await readFile(file, "utf8"), content);
   },
 );
+
+test("an RSA host key that is too short is refused, as in ssh", skip, async () => {
+  await using server = await startSshd({ hostKeyTypes: ["rsa"] });
+  const hostKeys = publicKey(server.hostKeys[0] as KeyPair);
+  await meet(server, { hostKeys, requiredRsaSize: 2048 });
+  const error = await refusal(
+    meet(server, { hostKeys, requiredRsaSize: 2049 }),
+    "algorithm-mismatch",
+  );
+  assert.match(error.message, /is an RSA key of 2048 bits, fewer than 2049$/);
+  const known = `UserKnownHostsFile=${server.knownHosts}`;
+  assert.equal((await ssh(server, known, "RequiredRSASize=2049")).status, 255);
+});
 
 test(
   "StrictHostKeyChecking: off, no, accept-new, ask and yes do with a new key what they do in ssh",
