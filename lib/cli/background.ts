@@ -47,7 +47,8 @@ type Word =
  * Starts the second process, and stays until it is on its own.
  *
  * @param args The whole command line.
- * @param person Who is asked, where somebody may be asked, and the key that they gave on stdin.
+ * @param person Who is asked, where somebody may be asked, the key that they gave on stdin, and
+ *   the variables that hold secrets.
  * @param screen Where to say things.
  * @param stop The signals; they end the second process as well.
  * @returns The exit status: 0 once everything is up.
@@ -55,17 +56,21 @@ type Word =
  */
 export function goToBackground(
   args: readonly string[],
-  person: { readonly prompter: Prompter | undefined; readonly stdinKey: string | undefined },
+  person: {
+    readonly prompter: Prompter | undefined;
+    readonly stdinKey: string | undefined;
+    readonly environment: Readonly<Record<string, string>>;
+  },
   screen: Screen,
   stop: StopSignal,
 ): Promise<number> {
-  const { prompter, stdinKey } = person;
+  const { prompter, stdinKey, environment } = person;
   const { program, args: before } = selfCommand();
   const child = spawn(program, [...before, ...args], {
     detached: true,
     // What it has to say it says over the channel: nobody waits for the end of a pipe of ours.
     stdio: ["ignore", "ignore", "ignore", "ipc"],
-    env: { ...process.env, [MARK]: "1" },
+    env: { ...process.env, ...environment, [MARK]: "1" },
   });
   const end = () => signalTo(child.pid, signalOf(stop.status()));
   stop.first.addEventListener("abort", () => {

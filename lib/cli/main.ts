@@ -16,7 +16,7 @@ import { dumpConfig } from "../ssh_config/dump.ts";
 import { type HostConfig, readHost } from "../ssh_config/host_config.ts";
 import { type Settings, verbosityOf } from "../ssh_config/settings.ts";
 import { type StopSignal, stopSignal } from "./signals.ts";
-import { readStdinKey, takeSecrets } from "./secrets.ts";
+import { readStdinKey, type Secrets, takeSecrets, withStdinKey } from "./secrets.ts";
 import { openTrace, type Trace } from "./trace.ts";
 import { VERSION } from "./version.ts";
 
@@ -43,6 +43,8 @@ export async function main(args: readonly string[]): Promise<number> {
   try {
     if (args[0] === "demo") return await runDemo(args.slice(1));
     const { settings, show, query } = readCommandLine(args);
+    // Before anything else is started: Match exec runs programs as well.
+    const secrets = takeSecrets(settings);
     if (show === "help") return say(helpText());
     if (show === "version") return say(`fairlead ${VERSION}\n`);
     if (show === "query") return say(answerQuery(query));
@@ -57,7 +59,7 @@ export async function main(args: readonly string[]): Promise<number> {
     if (settings.logLevel !== logLevel || settings.command !== command) {
       output = outputFor(settings, screen, trace);
     }
-    status = await connectAndForward(args, host, output, stop, foreground);
+    status = await connectAndForward(args, host, secrets, output, stop, foreground);
   } catch (error) {
     status = error instanceof UsageError ? USAGE : FAILED;
     output.error(error, status);
@@ -88,6 +90,7 @@ async function readConfig(settings: Settings, stop: StopSignal): Promise<HostCon
 async function connectAndForward(
   args: readonly string[],
   host: HostConfig,
+  secrets: Secrets,
   output: Output,
   stop: StopSignal,
   foreground: Foreground | undefined,
@@ -99,14 +102,12 @@ async function connectAndForward(
   const stdinKey = wantsKey ? await readStdinKey(stop.first) : foreground?.stdinKey;
   if (stop.first.aborted) return stop.status();
   if (settings.forkAfterAuthentication && foreground === undefined) {
-    const going = goToBackground(args, { prompter, stdinKey }, output.screen, stop);
-    // The second process has its own by now; the program that asks here must not see them.
-    takeSecrets(settings, undefined);
-    return await going;
+    const { environment } = secrets;
+    return await goToBackground(args, { prompter, stdinKey, environment }, output.screen, stop);
   }
   return await forward(host, output, stop, {
     prompter,
-    secrets: takeSecrets(settings, stdinKey),
+    secrets: withStdinKey(secrets, stdinKey),
     up: async () => {
       if (foreground === undefined) return;
       const { pid } = process;

@@ -28,7 +28,7 @@ export async function open(
   output: Output,
   stop: StopSignal,
 ): Promise<Tunnel | undefined> {
-  const { prompter, secrets: { password, ...keys } } = person;
+  const { prompter, secrets: { password, environment: _taken, ...keys } } = person;
   const company = {
     ...keys,
     ...(prompter === undefined ? {} : { prompter }),

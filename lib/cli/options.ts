@@ -221,7 +221,10 @@ const RULES: readonly Rule[] = [
     flags: "--proxy <url>",
     help: "socks5://host:port, http://host:port, env, env:NAME",
     apply: ({ settings }, value) => {
-      settings.proxy ??= readProxyOption(value);
+      if (settings.proxy !== undefined) return;
+      settings.proxy = readProxyOption(value);
+      const variable = /^env:(.+)$/.exec(value)?.[1];
+      if (variable !== undefined) settings.proxyVariable = variable;
     },
   },
   {

@@ -14,6 +14,8 @@ export interface Secrets {
   readonly password?: string;
   readonly passphrase?: string;
   readonly privateKeys: readonly NamedKey[];
+  /** The variables that they were in, for a second process that looks for them again. */
+  readonly environment: Readonly<Record<string, string>>;
 }
 
 /** Bytes of a private key; real ones have a few thousand. */
@@ -24,23 +26,35 @@ const MAX_KEY = 1024 * 1024;
  * them in its own.
  *
  * @param settings Where they are.
- * @param stdinKey The key that came from standard input.
  * @returns The secrets.
  */
-export function takeSecrets(settings: Settings, stdinKey: string | undefined): Secrets {
-  const { passwordVariable, passphraseVariable, keyVariables = [] } = settings;
+export function takeSecrets(settings: Settings): Secrets {
+  const { passwordVariable, passphraseVariable, proxyVariable, keyVariables = [] } = settings;
   const read = (name: string) => process.env[name] ?? "";
   const privateKeys = keyVariables.map((name) => ({ name: `env:${name}`, text: read(name) }));
-  if (stdinKey !== undefined) privateKeys.push({ name: "standard input", text: stdinKey });
+  const names = [passwordVariable, passphraseVariable, proxyVariable, ...keyVariables]
+    .filter((name) => name !== undefined);
   const secrets = {
     ...(passwordVariable === undefined ? {} : { password: read(passwordVariable) }),
     ...(passphraseVariable === undefined ? {} : { passphrase: read(passphraseVariable) }),
     privateKeys,
+    environment: Object.fromEntries(names.map((name) => [name, read(name)])),
   };
-  for (const name of [passwordVariable, passphraseVariable, ...keyVariables]) {
-    if (name !== undefined) delete process.env[name];
-  }
+  for (const name of names) delete process.env[name];
   return secrets;
+}
+
+/**
+ * The secrets, with a key that came from standard input.
+ *
+ * @param secrets What there is besides.
+ * @param stdinKey The key's text, where there is one.
+ * @returns All of them.
+ */
+export function withStdinKey(secrets: Secrets, stdinKey: string | undefined): Secrets {
+  if (stdinKey === undefined) return secrets;
+  const key = { name: "standard input", text: stdinKey };
+  return { ...secrets, privateKeys: [...secrets.privateKeys, key] };
 }
 
 /**

@@ -94,8 +94,22 @@ async function dial(hop: Hop, options: RouteOptions): Promise<Duplex> {
   }
 }
 
-/** What helps with the target's options helps a jump host elsewhere. */
+/** What a letter says on the command line, a keyword says for a jump host. */
+const KEYWORDS: Readonly<Record<string, string>> = {
+  "-4": "AddressFamily",
+  "-6": "AddressFamily",
+  "-b": "BindAddress",
+  "-c": "Ciphers",
+  "-i": "IdentityFile",
+  "-m": "MACs",
+  "-p": "Port",
+};
+
+/** The command line is the target's: what helps a jump host stands in its own lines. */
 function adviceForHop(hint: string): string {
-  if (!/(?:^|[\s(])-[A-Za-z]\b/.test(hint)) return hint;
-  return `${hint}; for a jump host, such options stand in its own Host block of ssh_config`;
+  const [advice = "", ...commands] = hint.split(/(?=`ssh-keygen )/);
+  const own = advice.replace(/-o (\w+)=/g, "$1 ").replace(/-o (?=\w)/g, "")
+    .replace(/(?<=^|[\s(])-[46bcimp](?=[\s,;)]|$)/g, (letter) => KEYWORDS[letter] ?? letter);
+  const where = own === advice ? "" : " (in the jump host's own Host block of ssh_config)";
+  return `${own}${commands.join("")}${where}`;
 }

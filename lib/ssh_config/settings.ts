@@ -115,6 +115,8 @@ export interface Settings extends KeywordSettings {
   hostKeys?: string[];
   /** What --proxy says: a URL, which may hold a password, or `env`. */
   proxy?: string;
+  /** The variable that it is in. */
+  proxyVariable?: string;
   /** Variables that hold private keys: -i env:NAME. */
   keyVariables?: string[];
   /** Whether standard input is a private key: -i -. */

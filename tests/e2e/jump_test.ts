@@ -330,6 +330,24 @@ test("closing the target closes its hops, also when one of them has stopped", sk
   await nobodyLeft();
 });
 
+test("a jump host with batchMode asks nobody, whoever the target may ask", skip, async () => {
+  const [alice, bob] = hops.servers as [SshServer, SshServer];
+  const options = through([alice, bob], {
+    0: { userKnownHosts: [], strictHostKeyChecking: "ask", batchMode: true },
+  });
+  const prompter = {
+    secret: () => Promise.resolve(undefined),
+    questions: () => Promise.resolve(undefined),
+    confirmHostKey: () => Promise.resolve(true),
+  };
+  await assert.rejects(connect({ ...options, prompter }), {
+    code: "host-key-unknown",
+    message: /^jump host/,
+    hint:
+      /use `StrictHostKeyChecking accept-new` \(in the jump host's own Host block of ssh_config\)$/,
+  });
+});
+
 test("prompts name the host that asks", skip, async () => {
   const [alice, bob] = hops.servers as [SshServer, SshServer];
   const asked: string[] = [];

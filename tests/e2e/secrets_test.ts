@@ -301,6 +301,20 @@ test("the program that asks does not see the secrets, and ends with us", sshd, a
   assert.deepEqual(descendants(running.pid), []);
 });
 
+test("neither Match exec nor what it starts sees the secrets", sshd, async () => {
+  const seen = join(home.path, "seen-by-match");
+  const config = join(home.path, "match-config");
+  await writeFile(config, `Match exec "env >'${seen}'"\n`);
+  const options = ["-F", config, "--password", "env:SECRET", "--proxy", "env:MY_PROXY", "-G"];
+  const { status, stderr } = await fairlead([...options, "host"], {
+    env: { ...home.env, SECRET: PASSWORD, MY_PROXY: `socks5://me:${PASSWORD}@127.0.0.1:1` },
+  });
+  assert.equal(status, 0, stderr);
+  const environment = await readFile(seen, "utf8");
+  assert.match(environment, /^HOME=/m);
+  assert.ok(!environment.includes(PASSWORD));
+});
+
 test("a forward with a password from a variable stays up", withPassword, async () => {
   await using running = await startFairlead(
     reach("--password", "env:SECRET", "-L", "0:127.0.0.1:9"),
