@@ -43,6 +43,8 @@ const DEFAULT_OPEN_TIMEOUT = 135_000;
 /** Debug messages of the server that are kept, and characters of each. */
 const MAX_SAID = 1_000;
 const MAX_SAID_LENGTH = 1_000;
+/** How often the deadline of one step may start again before the server has let us in. */
+const PATIENCE = 10;
 /** Milliseconds that close() gives the server to hang up. */
 const CLOSE_TIMEOUT = 2_000;
 
@@ -298,10 +300,13 @@ function handshake(
     const cancel = () => {
       fail(new SessionError(`connecting to ${target} was cancelled`, { code: "cancelled" }));
     };
+    // What a server says keeps it alive, but not for ever: messages could drip without an end.
+    let patience = performance.now() + PATIENCE * timeout;
     const restart = () => {
       clearTimeout(timer);
       // The data that settled it is still being handed to its other listeners.
       if (asking > 0 || settled) return;
+      const left = Math.max(0, Math.min(timeout, patience - performance.now()));
       timer = setTimeout(() => {
         fail(
           new SessionError(`${target} accepted the connection but did not answer in time`, {
@@ -310,7 +315,7 @@ function handshake(
               "check that this port belongs to an SSH server; -o ConnectTimeout gives it longer",
           }),
         );
-      }, timeout);
+      }, left);
     };
     const onError = (error: Error & { level?: string }) => {
       fail(
@@ -328,6 +333,7 @@ function handshake(
     engine.on("banner", (text: string) => options.onBanner?.(text));
     authenticator.onAsking = (begins) => {
       asking += begins ? 1 : -1;
+      patience = performance.now() + PATIENCE * timeout;
       restart();
     };
 

@@ -150,3 +150,39 @@ test("the demo does not mind a reader that goes away", async () => {
   const { stderr } = await run("sh", ["-c", '"$@" demo | head -n 1', "sh", command, ...before]);
   assert.equal(stderr, "");
 });
+
+test("messages that drip before the login do not hold it open for ever", async () => {
+  const { privateKey, publicKey } = generateIdentity();
+  let drip: ReturnType<typeof setInterval> | undefined;
+  const server = new ssh2.Server({ hostKeys: [privateKey] }, (client) => {
+    const { _protocol } = client as unknown as {
+      _protocol: { ping(): void };
+    };
+    // Nobody is let in, and nobody is refused.
+    client.on("error", () => {}).on("authentication", () => {
+      drip = setInterval(() => _protocol.ping(), 50);
+    });
+    client.on("close", () => clearInterval(drip));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  try {
+    const began = performance.now();
+    await assert.rejects(
+      connect({
+        host: "127.0.0.1",
+        port: (server.address() as { port: number }).port,
+        hostKeys: publicKey.split(" ").slice(0, 2).join(" "),
+        identityFiles: [],
+        agent: "none",
+        connectTimeout: 300,
+      }),
+      { code: "timeout" },
+    );
+    const took = performance.now() - began;
+    assert.ok(took > 1_000 && took < 10_000, `${took} ms`);
+  } finally {
+    clearInterval(drip);
+    server.close();
+  }
+});
