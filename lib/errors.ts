@@ -141,6 +141,25 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** What the system's names mean where a file is concerned. */
+const FILE_WORDS: Readonly<Record<string, string>> = {
+  EACCES: "permission denied",
+  EISDIR: "it is a folder",
+  ENOENT: "it does not exist",
+  ENOTDIR: "a part of its path is no folder",
+  EROFS: "the file system is read-only",
+};
+
+/**
+ * Why a file could not be used, in words.
+ *
+ * @param error What the file system threw.
+ * @returns The reason; the error's own message where there is no better word.
+ */
+export function fileReason(error: unknown): string {
+  return FILE_WORDS[systemCodeOf(error) ?? ""] ?? messageOf(error);
+}
+
 /**
  * The text of anything that was thrown, with what to do about it.
  *

@@ -71,7 +71,7 @@ async function main(args: string[]): Promise<number> {
     );
     const cases = parts.flatMap((part) => part.cases);
     const status = parts.find((part) => part.status !== 0)?.status ?? 0;
-    return conclude([...cases, ...secretsCase(folder)], status);
+    return conclude([...cases, ...secretsCase(folder, { expected: named.length === 0 })], status);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -96,15 +96,16 @@ function watchSecrets(folder: string): Record<string, string> {
 }
 
 /** One more test: it looks at what all the others have brought about. */
-function secretsCase(folder: string): TestCase[] {
+function secretsCase(folder: string, { expected }: { expected: boolean }): TestCase[] {
   const { count, leaks } = findSecrets(folder);
   for (const leak of leaks) console.log(leak);
-  if (count === 0) return [];
+  // A few files may have none. That the whole suite has none can only be a mistake of the search.
+  if (count === 0 && !expected) return [];
   console.log(`looked for ${count} secrets in all that fairlead said and traced`);
   return [{
     name: "no password, passphrase or private key of the tests is in any output at -vvv",
     file: "scripts/secrets.ts",
-    result: leaks.length === 0 ? "passed" : "failed",
+    result: count > 0 && leaks.length === 0 ? "passed" : "failed",
     reason: "",
   }];
 }

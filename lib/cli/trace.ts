@@ -6,7 +6,7 @@
  */
 import { openSync, writeSync } from "node:fs";
 import process from "node:process";
-import { messageOf } from "../errors.ts";
+import { fileReason } from "../errors.ts";
 
 /** The variable that names the file. */
 const VARIABLE = "FAIRLEAD_TRACE";
@@ -43,6 +43,6 @@ export function openTrace(): Trace | undefined {
       },
     };
   } catch (error) {
-    return { write: () => {}, failure: `${VARIABLE}: ${messageOf(error)}` };
+    return { write: () => {}, failure: `${VARIABLE}=${path}: ${fileReason(error)}` };
   }
 }

@@ -6,7 +6,7 @@
  */
 import type { Buffer } from "node:buffer";
 import { isLoopback } from "../dialer.ts";
-import { messageOf, SessionError } from "../errors.ts";
+import { fileReason, messageOf, SessionError, systemCodeOf } from "../errors.ts";
 import { logger } from "../log.ts";
 import { type Certificate, readCertificate } from "./certificate.ts";
 import {
@@ -233,7 +233,7 @@ async function remember(file: string, name: string, key: Buffer, hashed: boolean
     log.warn("cannot add {name} to the list of known hosts, {file}: {reason}", {
       name,
       file,
-      reason: messageOf(error),
+      reason: systemCodeOf(error) === "ENOENT" ? "its folder does not exist" : fileReason(error),
     });
   }
 }

@@ -21,7 +21,7 @@ import { mkdir } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { messageOf, SessionError, systemCodeOf } from "../errors.ts";
+import { fileReason, SessionError, systemCodeOf } from "../errors.ts";
 import { logger } from "../log.ts";
 import {
   formatEntry,
@@ -209,7 +209,7 @@ function reportUnreadable(file: string, error: unknown, reported: Set<string>): 
   reported.add(file);
   log.warn("cannot read {file}, going on without it: {reason}", {
     file,
-    reason: messageOf(error),
+    reason: fileReason(error),
   });
 }
 
