@@ -17,6 +17,9 @@ import {
 import { fingerprint, formatEntry } from "../lib/ssh/known_hosts.ts";
 import { pinnedVerifier } from "../lib/ssh/pinned_keys.ts";
 import type { Prompter, UnknownHostKey } from "../lib/ssh/prompter.ts";
+import { scriptCommand } from "./support/fairlead.ts";
+import { emptyHome } from "./support/home.ts";
+import { run } from "./support/tools.ts";
 
 const ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHufyW64DBPHyC2kAlC6B2n+F67oc5WoOloQ1I4p0tBU";
 const SECOND = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINj3KJCpDuDVCc23bmyRuDmtIa5edMUl/PT3sjp4L+MR";
@@ -317,19 +320,17 @@ test("a key is remembered on a line of its own where the last newline is missing
 test("a missing file and its folder are made for their owner alone", {
   skip: process.platform === "win32" ? "Windows has no such modes" : false,
 }, async () => {
-  await inFolder(async (folder) => {
-    const { HOME } = process.env;
-    process.env["HOME"] = join(folder, "home");
-    const file = join(folder, "home", ".ssh", "known_hosts");
-    try {
-      await verifierOf(file, { strict: "accept-new" }).verify("a", KEY);
-    } finally {
-      process.env["HOME"] = HOME;
-    }
-    assert.equal((await stat(file)).mode & 0o777, 0o600);
-    assert.equal((await stat(join(folder, "home", ".ssh"))).mode & 0o777, 0o700);
-    assert.equal(await readFile(file, "utf8"), `a ${ED25519}\n`);
-  });
+  // What is the user's own is settled when a program starts.
+  await using home = await emptyHome();
+  await rm(home.ssh, { recursive: true });
+  const file = join(home.ssh, "known_hosts");
+  const [command, before] = scriptCommand("tests/support/fixtures/add_known_host.ts");
+  const task = JSON.stringify({ file, key: KEY.toString("base64"), names: ["a"] });
+  const { status, stderr } = await run(command, [...before, task], { env: home.env });
+  assert.equal(status, 0, stderr);
+  assert.equal((await stat(file)).mode & 0o777, 0o600);
+  assert.equal((await stat(home.ssh)).mode & 0o777, 0o700);
+  assert.equal(await readFile(file, "utf8"), `a ${ED25519}\n`);
 });
 
 test("a folder that is not the user's own is not made, and the connection goes on", async () => {
