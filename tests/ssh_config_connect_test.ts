@@ -245,6 +245,29 @@ test("a way that leads back is refused", async () => {
   });
 });
 
+test("the same name may stand on the way more than once, as in ssh", async () => {
+  const alias = "Host a\n  HostName a.example.com\n";
+  const a = { host: "a.example.com" };
+  assert.deepEqual(await options(alias, "-J", "a", "a"), { ...a, jump: a });
+  assert.deepEqual(await options(alias, "-J", "a,a", "a"), { ...a, jump: { ...a, jump: a } });
+  // A chain that ends where it began: from the inside, the name means another server.
+  assert.deepEqual(await options("", "-J", "a,b", "a"), {
+    host: "a",
+    jump: { host: "b", jump: { host: "a" } },
+  });
+  const networks = "Host inner outer\n  HostName 10.0.0.1\nHost inner\n  ProxyJump outer\n";
+  assert.deepEqual(await options(networks, "inner"), {
+    host: "10.0.0.1",
+    jump: { host: "10.0.0.1" },
+  });
+  // Neither is this one a way to itself, for the port differs.
+  assert.deepEqual(await options("", "-p", "2222", "-J", "a", "a"), {
+    host: "a",
+    port: 2222,
+    jump: { host: "a" },
+  });
+});
+
 test("a malformed -J is refused", () => {
   const refused: [string[], RegExp][] = [
     [["-J", "a:b", "h"], /^-J a:b: "a:b" is no jump host: expected \[user@\]host\[:port\]$/],
@@ -252,7 +275,9 @@ test("a malformed -J is refused", () => {
     [["-J", "@a", "h"], /"@a" is no jump host/],
     [["-J", "a:0", "h"], /expected a number from 1 to 65535/],
     [["-J", "$(id)", "h"], /^-J \$\(id\): a name holds what a shell acts on$/],
-    [["-J", "-oX", "h"], /a name holds/],
+    [["-J", "-oX", "h"], /^-J -oX: "-oX": a name must not begin with a dash$/],
+    [["-J", "me@-x", "h"], /^-J me@-x: "me@-x": a name must not begin with a dash$/],
+    [["-J", "a, b", "h"], /^-J a, b: " b": a name must not hold a space$/],
     [["-J", "a;b@c", "h"], /a name holds/],
     [["-J", "a", "-J", "b", "h"], /^-J b: give it once, with commas between the hosts$/],
     [["-o", "ProxyCommand=x", "-J", "b", "h"], /contradict each other$/],

@@ -197,6 +197,12 @@ const CORPUS: readonly Case[] = [
     config: "ProxyCommand x\n",
     args: ["-J", "a,10.0.0.1", "target"],
   },
+  {
+    about: "a jump host of the same name, where the name is another's alias",
+    config: "Host target\n  HostName web\n",
+    args: ["-J", "target,target", "target"],
+  },
+  { about: "a way that ends where it began", config: "", args: ["-J", "target,gate", "target"] },
   { about: "a ProxyCommand with an equals sign", config: "ProxyCommand=x --y=z\n" },
   {
     about: "equals signs and carriage returns where nobody expects them",
