@@ -10,6 +10,9 @@ import type { Prompter } from "../lib/ssh/prompter.ts";
 import type { ConnectOptions } from "../lib/ssh/host.ts";
 import { readHost } from "../lib/ssh_config/host_config.ts";
 import { connectOptions } from "../lib/ssh_config/jump.ts";
+import { KEYWORDS } from "../lib/ssh_config/keyword_table.ts";
+import { LATER } from "../lib/ssh_config/later.ts";
+import { Output } from "../lib/cli/output.ts";
 import { sshConfig } from "../lib/ssh_config/ssh_config.ts";
 import { currentUser, type Stoppable, tempDir } from "./support/tools.ts";
 
@@ -266,6 +269,40 @@ test("the same name may stand on the way more than once, as in ssh", async () =>
     port: 2222,
     jump: { host: "a" },
   });
+});
+
+test("who asks for what a later version does is told, once, and not for what is off", async () => {
+  const names = Object.keys(KEYWORDS).filter((name) => KEYWORDS[name]?.policy === "later");
+  assert.deepEqual(Object.keys(LATER).sort(), names.sort());
+  const lines: string[] = [];
+  const told = async (verbosity: number, config: string, ...args: string[]) => {
+    lines.length = 0;
+    const err = (line: string) => void lines.push(line.replaceAll(`${folder.path}/`, ""));
+    new Output({ verbosity, json: false }, { color: false, out: err, err });
+    await options(config, ...args);
+    return lines.filter((line) => line.includes("does not act on it yet"));
+  };
+  const on = "ServerAliveInterval 30\nServerAliveCountMax 2\nChannelTimeout *=5m\n" +
+    "ControlMaster auto\nControlPath ~/.ssh/%C\nControlPersist yes\n";
+  const off = "ServerAliveInterval 0\nServerAliveCountMax 0\nChannelTimeout none\n" +
+    "ControlMaster no\nControlPath none\nControlPersist no\n";
+  const rest = "this version reads it and does not act on it yet";
+  try {
+    assert.deepEqual(await told(0, on), []);
+    assert.equal((await told(1, on)).length, 6);
+    const alive = "Host *\n  ServerAliveInterval 30\n";
+    assert.deepEqual(await told(1, alive, "-J", "a,b", "target"), [
+      `fairlead: config:2: ServerAliveInterval: ${rest}`,
+    ]);
+    assert.deepEqual(await told(0, "", "-o", "ServerAliveInterval=30", "target"), [
+      `fairlead: -o ServerAliveInterval: ${rest}`,
+    ]);
+    assert.deepEqual(await told(-1, "", "-o", "ServerAliveInterval=30", "target"), []);
+    assert.deepEqual(await told(1, off), []);
+    assert.deepEqual(await told(1, "", "-o", "ControlMaster=no", "target"), []);
+  } finally {
+    new Output({ verbosity: -1, json: false }, { color: false, out: () => {}, err: () => {} });
+  }
 });
 
 test("a malformed -J is refused", () => {
