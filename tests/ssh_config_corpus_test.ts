@@ -92,6 +92,10 @@ const CORPUS: readonly Case[] = [
       "Match canonical\n  HashKnownHosts yes\n",
   },
   {
+    about: "Match !final, which asks for a second pass as well",
+    config: "HostName web\nMatch !final\n  BatchMode yes\nHost web\n  Port 2\n",
+  },
+  {
     about: "a second pass, which finds everything again",
     config: "Match final\n  User me\nHost *\n  IdentityFile /a\n  LocalForward 1 a:1\n" +
       "  RemoteForward 2 b:2\n  DynamicForward 3\n  CertificateFile /c\n",

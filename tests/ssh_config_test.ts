@@ -192,6 +192,9 @@ test("every mistake is one line that names file, line, keyword and what is wrong
     ["Host", "config:1: Host: the patterns are missing"],
     ["Include", "config:1: Include: the value is missing"],
     ["HostName %p", 'config:1: HostName: "%p" is not a token here'],
+    ["HostName %p\nMatch host a", 'config:1: HostName: "%p" is not a token here'],
+    ["HostName %p\nInclude /no/%h", 'config:1: HostName: "%p" is not a token here'],
+    ["HostName %p\nMatch exec true", 'config:1: HostName: "%p" is not a token here'],
     ["Port 7\nIdentityAgent /${NOT_SET}", "config:2: IdentityAgent: ${NOT_SET}: the environment"],
     ["RemoteCommand %z", 'config:1: RemoteCommand: "%z" is not a token here'],
     ["UserKnownHostsFile none a", "config:1: UserKnownHostsFile: none must stand alone"],
@@ -312,7 +315,7 @@ test("conditions are about the host, the users, the tag, the command and the net
   assert.ok((await match(["tagged", "", "command", ""], none)).holds);
   assert.ok(!(await match(["tagged", "*"], none)).holds);
   assert.ok((await match(["final"], subject)).wantsFinal);
-  assert.ok(!(await match(["!final"], subject)).wantsFinal);
+  assert.ok((await match(["!final"], subject)).wantsFinal);
   let asked = 0;
   const exec = () => Promise.resolve(++asked > 0);
   await match(splitWords("host other exec x"), { ...subject, exec });

@@ -15,7 +15,7 @@ import { logger } from "../log.ts";
 import { userName } from "../runtime.ts";
 import { succeeds } from "./exec.ts";
 import { includedFiles, SYSTEM_FOLDER } from "./include.ts";
-import { applyKeyword } from "./keywords.ts";
+import { applyKeyword, laterMistake } from "./keywords.ts";
 import { lastHop } from "./jump_spec.ts";
 import { type ConfigLine, readLines } from "./lines.ts";
 import { match, matchHost, type MatchSubject } from "./match.ts";
@@ -237,7 +237,12 @@ function subjectOf(reading: Reading, reachable: boolean): MatchSubject {
 
 function hostSoFar({ settings, host, final }: Reading): string {
   if (final || settings.hostName === undefined) return host;
-  return expandTokens(settings.hostName, { h: host }, HOST_NAME_TOKENS);
+  try {
+    return expandTokens(settings.hostName, { h: host }, HOST_NAME_TOKENS);
+  } catch (error) {
+    // It is not the line that asks for the name that is wrong.
+    throw laterMistake(settings, "HostName", error);
+  }
 }
 
 /** Files are not read to their end yet: what is not known has its default. */
