@@ -145,6 +145,22 @@ test("an interface is the address to connect from", async () => {
   await assert.rejects(options("", "-B", "no0", "target"), /^UsageError: -B: no0 is no interface/);
 });
 
+test("a name to connect from becomes its address, and a long timeout what a timer holds", async () => {
+  const bound = async (...args: string[]) => (await options("", ...args, "target")).bindAddress;
+  assert.equal(await bound("-4", "-b", "localhost"), "127.0.0.1");
+  assert.equal(await bound("-b", "127.0.0.2"), "127.0.0.2");
+  assert.equal(await bound("-b", "nothing.invalid", "-J", "gate"), undefined);
+  await assert.rejects(options("Port 7\nBindAddress nothing.invalid\n"), {
+    code: "config-invalid",
+    message: /config:2: BindAddress: nothing\.invalid has no address: /,
+  });
+  assert.equal((await options("ConnectTimeout 30d\n")).connectTimeout, 2_147_483_647);
+  assert.equal((await options("ConnectTimeout 0\n")).connectTimeout, undefined);
+  assert.equal((await options("ConnectTimeout none\n")).connectTimeout, undefined);
+  const methods = (await options("PreferredAuthentications foo,password,publickey\n")).authMethods;
+  assert.deepEqual(methods, ["password", "publickey"]);
+});
+
 test("BatchMode asks nobody", async () => {
   const prompter = {} as Prompter;
   const ask = async (config: string) => {

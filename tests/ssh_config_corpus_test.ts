@@ -223,6 +223,12 @@ const CORPUS: readonly Case[] = [
     config: "AddressFamily inet\nBindAddress 127.0.0.1\nConnectTimeout 1m30s\n" +
       "ConnectionAttempts 3\nTCPKeepAlive no\n",
   },
+  { about: "a timeout of 0", config: "ConnectTimeout 0\n" },
+  { about: "a timeout longer than a timer", config: "ConnectTimeout 30d\n" },
+  { about: "a name to connect from", config: "BindAddress localhost\n" },
+  { about: "a port by its service's name", config: "Port ssh\n" },
+  { about: "another port by its service's name", config: "", args: ["-p", "domain", "target"] },
+  { about: "an unknown method", config: "PreferredAuthentications publickey,foo\n" },
   { about: "no timeout", config: "ConnectTimeout none\nRekeyLimit default none\n" },
   {
     about: "RekeyLimit",

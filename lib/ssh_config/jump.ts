@@ -29,7 +29,7 @@ export async function connectOptions(
   behind: readonly HostConfig[] = [],
 ): Promise<ConnectOptions> {
   tellLater(host, behind);
-  const options = hostOptions(host, company);
+  const options = await hostOptions(host, company);
   const jump = await jumpHost(host, company, behind);
   if (jump === undefined) return options;
   return { ...options, jump: await connectOptions(jump, company, [...behind, host]) };
