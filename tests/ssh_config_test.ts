@@ -355,6 +355,8 @@ test("Match exec uses the user's shell", async () => {
   try {
     process.env["SHELL"] = "/bin/false";
     assert.equal(await succeeds("true"), false);
+    process.env["SHELL"] = "";
+    assert.equal(await succeeds("true"), true);
     process.env["SHELL"] = "/no/shell";
     await assert.rejects(succeeds("true"), /\/no\/shell/);
   } finally {
@@ -403,10 +405,22 @@ test("included files that others can write are refused", async () => {
   const read = () => readHost({ ...emptySettings(), host: "a", configFile });
   assert.equal((await read()).port, 7);
   chmodSync(join(folder.path, "open"), 0o646);
-  await assert.rejects(read(), /open: bad owner or permissions$/);
+  await assert.rejects(read(), {
+    message: /open: bad owner or permissions$/,
+    hint: /^nobody else may be able to write it: chmod go-w '.*open'$/,
+  });
 });
 
 const root = process.getuid?.() === 0 ? {} : { skip: "only root gives files away" };
+
+test("who includes a file of another user is told to take it over", root, async () => {
+  const configFile = files({ config: `Include ${folder.path}/theirs\n`, theirs: "Port 7\n" });
+  chownSync(join(folder.path, "theirs"), 65_534, 65_534);
+  await assert.rejects(readHost({ ...emptySettings(), host: "a", configFile }), {
+    message: /theirs: bad owner or permissions$/,
+    hint: /^it must belong to you or to root: chown \S+ '.*theirs'$/,
+  });
+});
 
 test("a file of another user is refused, and one of a group that holds others", root, () => {
   const path = files({ owned: "" });

@@ -19,7 +19,7 @@ import { applyKeyword, laterMistake } from "./keywords.ts";
 import { lastHop } from "./jump_spec.ts";
 import { type ConfigLine, readLines } from "./lines.ts";
 import { match, matchHost, type MatchSubject } from "./match.ts";
-import { onlyUserWrites } from "./permissions.ts";
+import { isOwn, onlyUserWrites } from "./permissions.ts";
 import type { Settings } from "./settings.ts";
 import {
   expandAll,
@@ -181,7 +181,9 @@ function contents(reading: Reading, { path, checked, depth }: File): string | un
     if (checked && !onlyUserWrites(status)) {
       throw new UsageError(
         `${path}: bad owner or permissions`,
-        `it must belong to you, and nobody else may be able to write it: chmod go-w '${path}'`,
+        isOwn(status)
+          ? `nobody else may be able to write it: chmod go-w '${path}'`
+          : `it must belong to you or to root: chown ${userName()} '${path}'`,
         "config-invalid",
       );
     }
