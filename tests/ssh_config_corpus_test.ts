@@ -273,6 +273,18 @@ const CORPUS: readonly Case[] = [
     config: "Port 2\nUser a\nBatchMode yes\n",
     args: ["-p", "1", "-o", "BatchMode=no", "-l", "me", "target"],
   },
+  {
+    about: "letters that win over -o",
+    config: "",
+    args: ["-o", "AddressFamily=inet6", "-4", "-o", "BindAddress=127.0.0.1", "-b", "127.0.0.2"]
+      .concat(["-o", "Ciphers=aes128-ctr", "-c", AES, "-o", "GatewayPorts=no", "-g", "target"]),
+  },
+  {
+    about: "the last of several letters",
+    config: "",
+    args: ["-6", "-4", "-b", "::1", "-b", "127.0.0.1", "-m", "hmac-sha2-256"]
+      .concat(["-m", "hmac-sha2-512", "-o", "AddressFamily=inet6", "target"]),
+  },
   { about: "a URL", config: "Port 2\nUser a\n", args: ["ssh://me@target:3"] },
   { about: "-4, -g, -n, -N and -v", config: "", args: ["-4", "-g", "-n", "-N", "-v", "target"] },
 ];
