@@ -161,6 +161,15 @@ test("a name to connect from becomes its address, and a long timeout what a time
   assert.deepEqual(methods, ["password", "publickey"]);
 });
 
+test("the file of revoked keys is found by its tokens, which -G leaves as they are", async () => {
+  const { revokedHostKeys } = await options("RevokedHostKeys ~/%h-%n\nHostName web\n");
+  assert.equal(revokedHostKeys, join(homedir(), "web-target"));
+  await assert.rejects(options("RevokedHostKeys /a%z\n"), {
+    code: "config-invalid",
+    message: /config:1: RevokedHostKeys: "%z" is not a token here/,
+  });
+});
+
 test("BatchMode asks nobody", async () => {
   const prompter = {} as Prompter;
   const ask = async (config: string) => {

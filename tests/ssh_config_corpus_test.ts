@@ -155,6 +155,7 @@ const CORPUS: readonly Case[] = [
     config: "StrictHostKeyChecking accept-new\nHostKeyAlias WEB\nHashKnownHosts yes\n" +
       "RevokedHostKeys /revoked\nNoHostAuthenticationForLocalhost yes\n",
   },
+  { about: "a file of revoked keys with tokens", config: "RevokedHostKeys ~/%h/%p\n" },
   { about: "StrictHostKeyChecking off", config: "StrictHostKeyChecking off\n" },
   { about: "StrictHostKeyChecking yes", config: "StrictHostKeyChecking yes\n" },
   {

@@ -79,7 +79,7 @@ export async function hostOptions(
       caSignatureAlgorithms: settings.caSignatureAlgorithms,
       revokedHostKeys: settings.revokedHostKeys === undefined || isNone(settings.revokedHostKeys)
         ? undefined
-        : settings.revokedHostKeys,
+        : path("RevokedHostKeys", settings.revokedHostKeys),
       noHostAuthenticationForLocalhost: settings.noHostAuthenticationForLocalhost,
       rekeyLimit: rekeyLimit(settings),
     }),
