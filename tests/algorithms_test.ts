@@ -123,6 +123,11 @@ test("an unknown name is refused, with the names that there are", () => {
         hint: `choose among ${known(kind).join(", ")}`,
       });
     }
+    const [best = ""] = DEFAULT_ALGORITHMS[kind];
+    assert.throws(() => chooseAlgorithms({ [kind]: `${best}x` }), {
+      message: `unknown ${words[kind]} algorithm "${best}x"`,
+      hint: `did you mean ${best}?`,
+    });
     for (const text of ["", "+", "^", ","]) {
       assert.throws(() => chooseAlgorithms({ [kind]: text }), { code: "algorithm-mismatch" });
     }

@@ -1,6 +1,7 @@
 /** ssh's grammar, letter by letter. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Output } from "../lib/cli/output.ts";
 import { type CommandLine, conclude, helpText, readCommandLine } from "../lib/cli/options.ts";
 import type { Settings } from "../lib/ssh_config/settings.ts";
 import { UsageError } from "../lib/errors.ts";
@@ -215,7 +216,8 @@ test("-o takes a keyword in any case, and its value in all of ssh's forms", () =
 test("a malformed -o is refused with what was expected", () => {
   const refusals: [string, RegExp][] = [
     ["Port", /^-o Port: expected Keyword=value$/],
-    ["Port=", /^-o Port=: expected Keyword=value$/],
+    ["Port=", /^-o Port=: the value is missing$/],
+    ["HostName = ", /^-o HostName = : the value is missing$/],
     ["=7", /^-o =7: expected Keyword=value$/],
     ['User=""', /^-o User="": the value is missing$/],
     ['User="a', /^-o User="a: the quote " is not closed$/],
@@ -226,10 +228,9 @@ test("a malformed -o is refused with what was expected", () => {
     ["BatchMode=perhaps", /expected one of yes, no, true, false$/],
     ["StrictHostKeyChecking=maybe", /expected one of yes, ask, accept-new, no$/],
     ["AddressFamily=ipx", /expected one of any, inet, inet6$/],
-    ["PreferredAuthentications=publickey,magic", /expected one of publickey, /],
     ["LogLevel=loud", /expected one of quiet, /],
     ["Ciphers=rot13", /unknown cipher algorithm "rot13"$/],
-    ["BindAddress=here", /expected an IP address/],
+    ["BindAddress=$(id)", /expected an address of this machine, or a name of it$/],
     ["ForwardAgent=yes", /forwards ports, not the agent$/],
     ["RequestTTY=force", /opens no terminal$/],
     ["KnownHostsCommand=/bin/x", /^-o KnownHostsCommand=.*: fairlead takes host keys from files/],
@@ -256,7 +257,22 @@ test("-4, -6, -b, -c and -m set what the connection uses", () => {
   });
   assert.match(refusal("-c", "rot13", "host").message, /^-c rot13: unknown cipher algorithm/);
   assert.match(refusal("-m", "crc", "host").hint, /^choose among .*hmac-sha2-256/);
-  assert.match(refusal("-b", "here", "host").message, /^-b here: expected an IP address/);
+  assert.match(refusal("-b", "-x", "host").message, /^-b -x: expected an address of this/);
+});
+
+test("-4, -6, -b, -B, -c, -m and -g win over -o, and the last one counts", () => {
+  const winning: [string[], object][] = [
+    [["-4", "-6"], { addressFamily: "inet6" }],
+    [["-o", "AddressFamily=inet6", "-4"], { addressFamily: "inet" }],
+    [["-4", "-o", "AddressFamily=inet6"], { addressFamily: "inet" }],
+    [["-b", "127.0.0.1", "-b", "127.0.0.2"], { bindAddress: "127.0.0.2" }],
+    [["-o", "BindAddress=127.0.0.1", "-b", "127.0.0.2"], { bindAddress: "127.0.0.2" }],
+    [["-o", "BindInterface=x", "-B", "lo"], { bindInterface: "lo" }],
+    [["-o", "Ciphers=aes128-ctr", "-c", "aes256-ctr"], { ciphers: "aes256-ctr" }],
+    [["-m", "hmac-sha2-256", "-m", "hmac-sha2-512"], { macs: "hmac-sha2-512" }],
+    [["-o", "GatewayPorts=no", "-g"], { gatewayPorts: true }],
+  ];
+  for (const [args, expected] of winning) assert.deepEqual(read(...args, "host"), expected);
 });
 
 test("-v and -q say how much is said, and the later one counts", () => {
@@ -407,4 +423,15 @@ test("a malformed -L ends with status 2 and one line", async () => {
     assert.match(stderr, /^fairlead: -L [\x20-\x7e]*\n$/);
     assert.ok(stderr.includes(expected), stderr);
   }
+});
+
+test("-vvv shows where the program failed, and not where it found a mistake in what was written", () => {
+  const lines: string[] = [];
+  const err = (line: string) => void lines.push(line);
+  const output = new Output({ verbosity: 3, json: false }, { color: false, out: err, err });
+  output.error(new UsageError("-p x: no port"), 2);
+  assert.deepEqual(lines, ["fairlead: -p x: no port"]);
+  output.error(new Error("broken"), 255);
+  assert.ok(lines.some((line) => /^\s+at /.test(line)), lines.join("\n"));
+  new Output({ verbosity: -1, json: false }, { color: false, out: err, err });
 });

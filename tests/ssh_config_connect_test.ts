@@ -10,6 +10,9 @@ import type { Prompter } from "../lib/ssh/prompter.ts";
 import type { ConnectOptions } from "../lib/ssh/host.ts";
 import { readHost } from "../lib/ssh_config/host_config.ts";
 import { connectOptions } from "../lib/ssh_config/jump.ts";
+import { KEYWORDS } from "../lib/ssh_config/keyword_table.ts";
+import { LATER } from "../lib/ssh_config/later.ts";
+import { Output } from "../lib/cli/output.ts";
 import { sshConfig } from "../lib/ssh_config/ssh_config.ts";
 import { currentUser, type Stoppable, tempDir } from "./support/tools.ts";
 
@@ -142,6 +145,31 @@ test("an interface is the address to connect from", async () => {
   await assert.rejects(options("", "-B", "no0", "target"), /^UsageError: -B: no0 is no interface/);
 });
 
+test("a name to connect from becomes its address, and a long timeout what a timer holds", async () => {
+  const bound = async (...args: string[]) => (await options("", ...args, "target")).bindAddress;
+  assert.equal(await bound("-4", "-b", "localhost"), "127.0.0.1");
+  assert.equal(await bound("-b", "127.0.0.2"), "127.0.0.2");
+  assert.equal(await bound("-b", "nothing.invalid", "-J", "gate"), undefined);
+  await assert.rejects(options("Port 7\nBindAddress nothing.invalid\n"), {
+    code: "config-invalid",
+    message: /config:2: BindAddress: nothing\.invalid has no address: /,
+  });
+  assert.equal((await options("ConnectTimeout 30d\n")).connectTimeout, 2_147_483_647);
+  assert.equal((await options("ConnectTimeout 0\n")).connectTimeout, undefined);
+  assert.equal((await options("ConnectTimeout none\n")).connectTimeout, undefined);
+  const methods = (await options("PreferredAuthentications foo,password,publickey\n")).authMethods;
+  assert.deepEqual(methods, ["password", "publickey"]);
+});
+
+test("the file of revoked keys is found by its tokens, which -G leaves as they are", async () => {
+  const { revokedHostKeys } = await options("RevokedHostKeys ~/%h-%n\nHostName web\n");
+  assert.equal(revokedHostKeys, join(homedir(), "web-target"));
+  await assert.rejects(options("RevokedHostKeys /a%z\n"), {
+    code: "config-invalid",
+    message: /config:1: RevokedHostKeys: "%z" is not a token here/,
+  });
+});
+
 test("BatchMode asks nobody", async () => {
   const prompter = {} as Prompter;
   const ask = async (config: string) => {
@@ -245,6 +273,63 @@ test("a way that leads back is refused", async () => {
   });
 });
 
+test("the same name may stand on the way more than once, as in ssh", async () => {
+  const alias = "Host a\n  HostName a.example.com\n";
+  const a = { host: "a.example.com" };
+  assert.deepEqual(await options(alias, "-J", "a", "a"), { ...a, jump: a });
+  assert.deepEqual(await options(alias, "-J", "a,a", "a"), { ...a, jump: { ...a, jump: a } });
+  // A chain that ends where it began: from the inside, the name means another server.
+  assert.deepEqual(await options("", "-J", "a,b", "a"), {
+    host: "a",
+    jump: { host: "b", jump: { host: "a" } },
+  });
+  const networks = "Host inner outer\n  HostName 10.0.0.1\nHost inner\n  ProxyJump outer\n";
+  assert.deepEqual(await options(networks, "inner"), {
+    host: "10.0.0.1",
+    jump: { host: "10.0.0.1" },
+  });
+  // Neither is this one a way to itself, for the port differs.
+  assert.deepEqual(await options("", "-p", "2222", "-J", "a", "a"), {
+    host: "a",
+    port: 2222,
+    jump: { host: "a" },
+  });
+});
+
+test("who asks for what a later version does is told, once, and not for what is off", async () => {
+  const names = Object.keys(KEYWORDS).filter((name) => KEYWORDS[name]?.policy === "later");
+  assert.deepEqual(Object.keys(LATER).sort(), names.sort());
+  const lines: string[] = [];
+  const told = async (verbosity: number, config: string, ...args: string[]) => {
+    lines.length = 0;
+    const err = (line: string) => void lines.push(line.replaceAll(`${folder.path}/`, ""));
+    new Output({ verbosity, json: false }, { color: false, out: err, err });
+    await options(config, ...args);
+    return lines.filter((line) => line.includes("does not act on it yet"));
+  };
+  const on = "ServerAliveInterval 30\nServerAliveCountMax 2\nChannelTimeout *=5m\n" +
+    "ControlMaster auto\nControlPath ~/.ssh/%C\nControlPersist yes\n";
+  const off = "ServerAliveInterval 0\nServerAliveCountMax 0\nChannelTimeout none\n" +
+    "ControlMaster no\nControlPath none\nControlPersist no\n";
+  const rest = "this version reads it and does not act on it yet";
+  try {
+    assert.deepEqual(await told(0, on), []);
+    assert.equal((await told(1, on)).length, 6);
+    const alive = "Host *\n  ServerAliveInterval 30\n";
+    assert.deepEqual(await told(1, alive, "-J", "a,b", "target"), [
+      `fairlead: config:2: ServerAliveInterval: ${rest}`,
+    ]);
+    assert.deepEqual(await told(0, "", "-o", "ServerAliveInterval=30", "target"), [
+      `fairlead: -o ServerAliveInterval: ${rest}`,
+    ]);
+    assert.deepEqual(await told(-1, "", "-o", "ServerAliveInterval=30", "target"), []);
+    assert.deepEqual(await told(1, off), []);
+    assert.deepEqual(await told(1, "", "-o", "ControlMaster=no", "target"), []);
+  } finally {
+    new Output({ verbosity: -1, json: false }, { color: false, out: () => {}, err: () => {} });
+  }
+});
+
 test("a malformed -J is refused", () => {
   const refused: [string[], RegExp][] = [
     [["-J", "a:b", "h"], /^-J a:b: "a:b" is no jump host: expected \[user@\]host\[:port\]$/],
@@ -252,7 +337,9 @@ test("a malformed -J is refused", () => {
     [["-J", "@a", "h"], /"@a" is no jump host/],
     [["-J", "a:0", "h"], /expected a number from 1 to 65535/],
     [["-J", "$(id)", "h"], /^-J \$\(id\): a name holds what a shell acts on$/],
-    [["-J", "-oX", "h"], /a name holds/],
+    [["-J", "-oX", "h"], /^-J -oX: "-oX": a name must not begin with a dash$/],
+    [["-J", "me@-x", "h"], /^-J me@-x: "me@-x": a name must not begin with a dash$/],
+    [["-J", "a, b", "h"], /^-J a, b: " b": a name must not hold a space$/],
     [["-J", "a;b@c", "h"], /a name holds/],
     [["-J", "a", "-J", "b", "h"], /^-J b: give it once, with commas between the hosts$/],
     [["-o", "ProxyCommand=x", "-J", "b", "h"], /contradict each other$/],

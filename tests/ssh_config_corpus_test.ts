@@ -92,6 +92,10 @@ const CORPUS: readonly Case[] = [
       "Match canonical\n  HashKnownHosts yes\n",
   },
   {
+    about: "Match !final, which asks for a second pass as well",
+    config: "HostName web\nMatch !final\n  BatchMode yes\nHost web\n  Port 2\n",
+  },
+  {
     about: "a second pass, which finds everything again",
     config: "Match final\n  User me\nHost *\n  IdentityFile /a\n  LocalForward 1 a:1\n" +
       "  RemoteForward 2 b:2\n  DynamicForward 3\n  CertificateFile /c\n",
@@ -151,6 +155,7 @@ const CORPUS: readonly Case[] = [
     config: "StrictHostKeyChecking accept-new\nHostKeyAlias WEB\nHashKnownHosts yes\n" +
       "RevokedHostKeys /revoked\nNoHostAuthenticationForLocalhost yes\n",
   },
+  { about: "a file of revoked keys with tokens", config: "RevokedHostKeys ~/%h/%p\n" },
   { about: "StrictHostKeyChecking off", config: "StrictHostKeyChecking off\n" },
   { about: "StrictHostKeyChecking yes", config: "StrictHostKeyChecking yes\n" },
   {
@@ -197,6 +202,12 @@ const CORPUS: readonly Case[] = [
     config: "ProxyCommand x\n",
     args: ["-J", "a,10.0.0.1", "target"],
   },
+  {
+    about: "a jump host of the same name, where the name is another's alias",
+    config: "Host target\n  HostName web\n",
+    args: ["-J", "target,target", "target"],
+  },
+  { about: "a way that ends where it began", config: "", args: ["-J", "target,gate", "target"] },
   { about: "a ProxyCommand with an equals sign", config: "ProxyCommand=x --y=z\n" },
   {
     about: "equals signs and carriage returns where nobody expects them",
@@ -213,6 +224,12 @@ const CORPUS: readonly Case[] = [
     config: "AddressFamily inet\nBindAddress 127.0.0.1\nConnectTimeout 1m30s\n" +
       "ConnectionAttempts 3\nTCPKeepAlive no\n",
   },
+  { about: "a timeout of 0", config: "ConnectTimeout 0\n" },
+  { about: "a timeout longer than a timer", config: "ConnectTimeout 30d\n" },
+  { about: "a name to connect from", config: "BindAddress localhost\n" },
+  { about: "a port by its service's name", config: "Port ssh\n" },
+  { about: "another port by its service's name", config: "", args: ["-p", "domain", "target"] },
+  { about: "an unknown method", config: "PreferredAuthentications publickey,foo\n" },
   { about: "no timeout", config: "ConnectTimeout none\nRekeyLimit default none\n" },
   {
     about: "RekeyLimit",
@@ -256,6 +273,18 @@ const CORPUS: readonly Case[] = [
     about: "the command line before the file",
     config: "Port 2\nUser a\nBatchMode yes\n",
     args: ["-p", "1", "-o", "BatchMode=no", "-l", "me", "target"],
+  },
+  {
+    about: "letters that win over -o",
+    config: "",
+    args: ["-o", "AddressFamily=inet6", "-4", "-o", "BindAddress=127.0.0.1", "-b", "127.0.0.2"]
+      .concat(["-o", "Ciphers=aes128-ctr", "-c", AES, "-o", "GatewayPorts=no", "-g", "target"]),
+  },
+  {
+    about: "the last of several letters",
+    config: "",
+    args: ["-6", "-4", "-b", "::1", "-b", "127.0.0.1", "-m", "hmac-sha2-256"]
+      .concat(["-m", "hmac-sha2-512", "-o", "AddressFamily=inet6", "target"]),
   },
   { about: "a URL", config: "Port 2\nUser a\n", args: ["ssh://me@target:3"] },
   { about: "-4, -g, -n, -N and -v", config: "", args: ["-4", "-g", "-n", "-N", "-v", "target"] },

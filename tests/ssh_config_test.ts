@@ -192,6 +192,9 @@ test("every mistake is one line that names file, line, keyword and what is wrong
     ["Host", "config:1: Host: the patterns are missing"],
     ["Include", "config:1: Include: the value is missing"],
     ["HostName %p", 'config:1: HostName: "%p" is not a token here'],
+    ["HostName %p\nMatch host a", 'config:1: HostName: "%p" is not a token here'],
+    ["HostName %p\nInclude /no/%h", 'config:1: HostName: "%p" is not a token here'],
+    ["HostName %p\nMatch exec true", 'config:1: HostName: "%p" is not a token here'],
     ["Port 7\nIdentityAgent /${NOT_SET}", "config:2: IdentityAgent: ${NOT_SET}: the environment"],
     ["RemoteCommand %z", 'config:1: RemoteCommand: "%z" is not a token here'],
     ["UserKnownHostsFile none a", "config:1: UserKnownHostsFile: none must stand alone"],
@@ -259,7 +262,8 @@ test("algorithms that only OpenSSH has are left out of a list", async () => {
     "MACs umac-64-etm@openssh.com,hmac-sha2-512\nCiphers +rijndael-cbc@lysator.liu.se\n" +
       "HostKeyAlgorithms ssh-ed25519-cert-v01@openssh.com,rsa-sha2-*\nKexAlgorithms -diffie*\n",
   );
-  const { hmac, cipher, serverHostKey, kex } = chooseAlgorithms(hostOptions(config).algorithms);
+  const { algorithms } = await hostOptions(config);
+  const { hmac, cipher, serverHostKey, kex } = chooseAlgorithms(algorithms);
   assert.deepEqual(hmac, ["hmac-sha2-512"]);
   assert.deepEqual(cipher, DEFAULT_ALGORITHMS.cipher);
   assert.deepEqual(serverHostKey, ["rsa-sha2-512", "rsa-sha2-256"]);
@@ -312,7 +316,7 @@ test("conditions are about the host, the users, the tag, the command and the net
   assert.ok((await match(["tagged", "", "command", ""], none)).holds);
   assert.ok(!(await match(["tagged", "*"], none)).holds);
   assert.ok((await match(["final"], subject)).wantsFinal);
-  assert.ok(!(await match(["!final"], subject)).wantsFinal);
+  assert.ok((await match(["!final"], subject)).wantsFinal);
   let asked = 0;
   const exec = () => Promise.resolve(++asked > 0);
   await match(splitWords("host other exec x"), { ...subject, exec });
@@ -351,6 +355,8 @@ test("Match exec uses the user's shell", async () => {
   try {
     process.env["SHELL"] = "/bin/false";
     assert.equal(await succeeds("true"), false);
+    process.env["SHELL"] = "";
+    assert.equal(await succeeds("true"), true);
     process.env["SHELL"] = "/no/shell";
     await assert.rejects(succeeds("true"), /\/no\/shell/);
   } finally {
@@ -399,10 +405,22 @@ test("included files that others can write are refused", async () => {
   const read = () => readHost({ ...emptySettings(), host: "a", configFile });
   assert.equal((await read()).port, 7);
   chmodSync(join(folder.path, "open"), 0o646);
-  await assert.rejects(read(), /open: bad owner or permissions$/);
+  await assert.rejects(read(), {
+    message: /open: bad owner or permissions$/,
+    hint: /^nobody else may be able to write it: chmod go-w '.*open'$/,
+  });
 });
 
 const root = process.getuid?.() === 0 ? {} : { skip: "only root gives files away" };
+
+test("who includes a file of another user is told to take it over", root, async () => {
+  const configFile = files({ config: `Include ${folder.path}/theirs\n`, theirs: "Port 7\n" });
+  chownSync(join(folder.path, "theirs"), 65_534, 65_534);
+  await assert.rejects(readHost({ ...emptySettings(), host: "a", configFile }), {
+    message: /theirs: bad owner or permissions$/,
+    hint: /^it must belong to you or to root: chown \S+ '.*theirs'$/,
+  });
+});
 
 test("a file of another user is refused, and one of a group that holds others", root, () => {
   const path = files({ owned: "" });

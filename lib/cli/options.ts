@@ -14,7 +14,12 @@ import { parseJump } from "../ssh_config/jump_spec.ts";
 import { type Letter, LETTERS } from "../ssh_config/letters.ts";
 import { splitKeyword } from "../ssh_config/lines.ts";
 import { isSafeHostName, isSafeUserName } from "../ssh_config/names.ts";
-import { emptySettings, type Settings, verbosityOf } from "../ssh_config/settings.ts";
+import {
+  emptySettings,
+  type KeywordSettings,
+  type Settings,
+  verbosityOf,
+} from "../ssh_config/settings.ts";
 import { isNone } from "../ssh_config/values.ts";
 import { nearest } from "../nearest.ts";
 import {
@@ -165,9 +170,10 @@ const ACTIONS: Readonly<Record<string, Rule["apply"]>> = {
   "-i": ({ settings }, value) => applyIdentity(settings, value),
   "-o": ({ settings }, value) => {
     const { keyword, rest } = splitKeyword(value.trim());
-    if (keyword === "" || rest === "") {
+    if (keyword === "" || keyword === value.trim()) {
       throw new UsageError(`-o ${value}: expected Keyword=value`);
     }
+    if (rest === "") throw new UsageError(`-o ${value}: the value is missing`);
     if (["host", "match", "include"].includes(keyword.toLowerCase())) {
       throw new UsageError(`-o ${keyword}: it has a meaning in a file alone`);
     }
@@ -255,10 +261,29 @@ function ruleOf(letter: string, entry: Letter): Rule {
       if (action !== undefined) action(state, given);
       // What a letter is given is one word, whatever it holds.
       else if (keyword !== undefined) {
+        forget(state.settings, letter, keyword);
         applyKeyword(state.settings, keyword, [value ?? given], letter);
       }
     },
   };
+}
+
+/** Letters that win over `-o`, and of which the last one counts; so they do in ssh. */
+const WINNING: Readonly<Record<string, keyof KeywordSettings>> = {
+  "-4": "addressFamily",
+  "-6": "addressFamily",
+  "-b": "bindAddress",
+  "-B": "bindInterface",
+  "-c": "ciphers",
+  "-g": "gatewayPorts",
+  "-m": "macs",
+};
+
+function forget(settings: Settings, letter: string, keyword: string): void {
+  const field = WINNING[letter];
+  if (field === undefined) return;
+  delete settings[field];
+  settings.origins.delete(keyword);
 }
 
 /** Hosts of the command line are meant as they are: nothing may be hidden in them. */

@@ -149,7 +149,10 @@ export class Output {
     const message = messageOf(error);
     const whole = error instanceof Error ? error.stack : undefined;
     this.#trace?.write(jsonLine({ event: "error", code, message, hint, status, stack: whole }));
-    const stack = this.#options.verbosity >= 3 ? whole : undefined;
+    // Where the mistake is in what was written, the place in the program says nothing.
+    const stack = this.#options.verbosity >= 3 && !(error instanceof UsageError)
+      ? whole
+      : undefined;
     const lines: string[] = [];
     if (this.#options.json) {
       const fields = { event: "error", code, message, hint, status, stack };

@@ -8,6 +8,7 @@
 import { getCiphers } from "node:crypto";
 import { SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
+import { nearest } from "../nearest.ts";
 import { runtime } from "../runtime.ts";
 import { matchesPattern, matchesPatterns } from "./patterns.ts";
 
@@ -211,9 +212,11 @@ function expand(kind: keyof Algorithms, word: string): readonly string[] {
 }
 
 function unknownAlgorithm(kind: keyof Algorithms, name: string): SessionError {
+  const supported = supportedAlgorithms(kind);
+  const guess = nearest(name, supported);
   return new SessionError(`unknown ${KIND_NAMES[kind]} algorithm "${name}"`, {
     code: "algorithm-mismatch",
-    hint: `choose among ${supportedAlgorithms(kind).join(", ")}`,
+    hint: guess === undefined ? `choose among ${supported.join(", ")}` : `did you mean ${guess}?`,
   });
 }
 

@@ -3,13 +3,16 @@
  *
  * @module
  */
+import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 import process from "node:process";
 import type { AlgorithmChoice } from "../ssh/algorithms.ts";
 import type { AuthMethod } from "../ssh/auth.ts";
 import type { ConnectOptions } from "../ssh/host.ts";
+import { messageOf, systemCodeOf } from "../errors.ts";
 import { expanded, type HostConfig } from "./host_config.ts";
+import { laterMistake } from "./keywords.ts";
 import type { Settings } from "./settings.ts";
 import { expandAll, expandCommand, expandHome, PROXY_TOKENS } from "./tokens.ts";
 import { isNone } from "./values.ts";
@@ -21,6 +24,8 @@ export type Company = Pick<
 >;
 
 const GLOBAL_KNOWN_HOSTS = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"];
+/** The most that a timer can wait, in milliseconds. */
+const LONGEST_TIMER = 2_147_483_647;
 const AUTH_METHODS: readonly AuthMethod[] = ["publickey", "keyboard-interactive", "password"];
 
 /**
@@ -29,9 +34,12 @@ const AUTH_METHODS: readonly AuthMethod[] = ["publickey", "keyboard-interactive"
  * @param host The host, read by readHost().
  * @param company Whom to ask, and what may end it.
  * @returns What connect() takes.
- * @throws {UsageError} When a value cannot be expanded.
+ * @throws {UsageError} When a value cannot be expanded, or BindAddress has no address.
  */
-export function hostOptions(host: HostConfig, company: Company = {}): ConnectOptions {
+export async function hostOptions(
+  host: HostConfig,
+  company: Company = {},
+): Promise<ConnectOptions> {
   const { settings, tokens } = host;
   const path = (keyword: string, text: string) =>
     expanded(settings, keyword, () => expandAll(expandHome(text), tokens));
@@ -49,8 +57,8 @@ export function hostOptions(host: HostConfig, company: Company = {}): ConnectOpt
       prompter: settings.batchMode ? undefined : prompter,
       batchMode: settings.batchMode,
       family: family(settings),
-      bindAddress: settings.bindAddress ?? interfaceAddress(host),
-      connectTimeout: (settings.connectTimeout ?? 0) * 1000 || undefined,
+      bindAddress: await boundAddress(host),
+      connectTimeout: connectTimeout(settings),
       connectionAttempts: settings.connectionAttempts,
       tcpKeepAlive: settings.tcpKeepAlive,
       proxyCommand: isNone(proxyCommand) ? undefined : expanded(settings, "ProxyCommand", () => {
@@ -72,7 +80,7 @@ export function hostOptions(host: HostConfig, company: Company = {}): ConnectOpt
       caSignatureAlgorithms: settings.caSignatureAlgorithms,
       revokedHostKeys: settings.revokedHostKeys === undefined || isNone(settings.revokedHostKeys)
         ? undefined
-        : settings.revokedHostKeys,
+        : path("RevokedHostKeys", settings.revokedHostKeys),
       noHostAuthenticationForLocalhost: settings.noHostAuthenticationForLocalhost,
       rekeyLimit: rekeyLimit(settings),
     }),
@@ -81,6 +89,25 @@ export function hostOptions(host: HostConfig, company: Company = {}): ConnectOpt
 
 function family({ addressFamily }: Settings): 4 | 6 | undefined {
   return addressFamily === "inet" ? 4 : addressFamily === "inet6" ? 6 : undefined;
+}
+
+function connectTimeout({ connectTimeout = 0 }: Settings): number | undefined {
+  return connectTimeout > 0 ? Math.min(connectTimeout * 1000, LONGEST_TIMER) : undefined;
+}
+
+async function boundAddress(host: HostConfig): Promise<string | undefined> {
+  const { settings } = host;
+  const { bindAddress, proxyCommand = "none", proxyJump = "none" } = settings;
+  if (bindAddress === undefined) return interfaceAddress(host);
+  if (isIP(bindAddress.replace(/%.*/, "")) !== 0) return bindAddress;
+  // Where another program or server makes the connection, nobody needs the address.
+  if (!isNone(proxyCommand) || !isNone(proxyJump)) return undefined;
+  try {
+    return (await lookup(bindAddress, { family: family(settings) ?? 0 })).address;
+  } catch (error) {
+    const reason = `${bindAddress} has no address: ${systemCodeOf(error) ?? messageOf(error)}`;
+    throw laterMistake(settings, "BindAddress", new SyntaxError(reason));
+  }
 }
 
 function interfaceAddress({ settings, name }: HostConfig): string | undefined {

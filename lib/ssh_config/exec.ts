@@ -24,7 +24,9 @@ export function succeeds(
 ): Promise<boolean> {
   const { deadline = DEADLINE, signal } = options;
   const windows = process.platform === "win32";
-  const shell = windows ? process.env["ComSpec"] ?? "cmd.exe" : process.env["SHELL"] ?? "/bin/sh";
+  const { ComSpec, SHELL } = process.env;
+  // A variable that is empty names no shell.
+  const shell = windows ? ComSpec || "cmd.exe" : SHELL || "/bin/sh";
   const child = spawn(shell, windows ? ["/d", "/s", "/c", command] : ["-c", command], {
     stdio: ["ignore", "ignore", "inherit"],
     // A group of its own, so that nothing of it is left when it is ended.

@@ -140,12 +140,9 @@ function expandSettings(settings: Settings, tokens: Tokens): void {
     expanded(settings, keyword, () => expandAll(expandHome(text), tokens));
   const command = (keyword: string, text: string) =>
     expanded(settings, keyword, () => expandTokens(text, tokens));
-  const { identityAgent, revokedHostKeys, controlPath, remoteCommand } = settings;
+  const { identityAgent, controlPath, remoteCommand } = settings;
   if (identityAgent !== undefined) {
     settings.identityAgent = path("IdentityAgent", identityAgent);
-  }
-  if (revokedHostKeys !== undefined) {
-    settings.revokedHostKeys = path("RevokedHostKeys", revokedHostKeys);
   }
   if (controlPath !== undefined) settings.controlPath = path("ControlPath", controlPath);
   if (remoteCommand !== undefined) {

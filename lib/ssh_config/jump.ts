@@ -8,6 +8,7 @@ import type { ConnectOptions } from "../ssh/host.ts";
 import { type Company, hostOptions } from "./connect_options.ts";
 import { expanded, type HostConfig, readHost } from "./host_config.ts";
 import { type JumpSpec, MOST_HOPS, parseJump } from "./jump_spec.ts";
+import { tellLater } from "./later.ts";
 import { emptySettings, type Settings } from "./settings.ts";
 import { expandTokens, PROXY_TOKENS } from "./tokens.ts";
 import { isNone } from "./values.ts";
@@ -27,7 +28,8 @@ export async function connectOptions(
   company: Company = {},
   behind: readonly HostConfig[] = [],
 ): Promise<ConnectOptions> {
-  const options = hostOptions(host, company);
+  tellLater(host, behind);
+  const options = await hostOptions(host, company);
   const jump = await jumpHost(host, company, behind);
   if (jump === undefined) return options;
   return { ...options, jump: await connectOptions(jump, company, [...behind, host]) };
@@ -44,16 +46,19 @@ async function jumpHost(
     return expandTokens(proxyJump, host.tokens, PROXY_TOKENS);
   });
   const hops = expanded(host.settings, "ProxyJump", () => parseJump(list));
-  const settings = settingsOf(hops.at(-1) as JumpSpec, configFile);
+  const hop = hops.at(-1) as JumpSpec;
+  const settings = settingsOf(hop, configFile);
   if (hops.length > 1) {
     settings.proxyJump = list.slice(0, list.lastIndexOf(",")).replaceAll("%", "%%");
     settings.proxyCommand = "none";
   }
   const jump = await readHost(settings, { signal: company.signal });
-  const onTheWay = [...behind, host];
-  if (onTheWay.length > MOST_HOPS || onTheWay.some((other) => isSame(jump, other))) {
+  const way = [...behind, host];
+  // The same name can be another server on the other side of a jump host: what leads on and on is
+  // told by its length, as long as it does not go straight to itself.
+  if (way.length > MOST_HOPS || isItself(hop, host)) {
     throw new UsageError(
-      `the way to ${onTheWay[0]?.name} leads through ${jump.name} again and again`,
+      `the way to ${way[0]?.name} leads through ${jump.name} again and again`,
       `-J none, or ProxyJump none for ${jump.settings.host}, ends the loop`,
       host.settings.origins.get("ProxyJump")?.startsWith("-") ? "usage" : "config-invalid",
     );
@@ -71,6 +76,7 @@ function settingsOf({ host, user, port }: JumpSpec, configFile: string | undefin
   };
 }
 
-function isSame(one: HostConfig, other: HostConfig): boolean {
-  return one.name === other.name && one.port === other.port && one.user === other.user;
+/** As ssh has it: what is written for the jump host is what its own host comes to. */
+function isItself(hop: JumpSpec, { name, port, user }: HostConfig): boolean {
+  return hop.host === name && (hop.port ?? 22) === port && (hop.user ?? user) === user;
 }

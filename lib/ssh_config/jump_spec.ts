@@ -75,8 +75,14 @@ function parseHop(text: string): JumpSpec {
   const [, bracketed, name, port] =
     /^(?:\[([^\]]+)\]|([^/:[\]]+))(?::(\d+))?$/.exec(plain.slice(at + 1)) ?? [];
   const host = bracketed ?? name;
+  if (/\s/.test(plain)) {
+    throw new SyntaxError(`${JSON.stringify(text)}: a name must not hold a space`);
+  }
   if (host === undefined || at === 0) {
     throw new SyntaxError(`${JSON.stringify(text)} is no jump host: expected [user@]host[:port]`);
+  }
+  if (host.startsWith("-") || plain.startsWith("-")) {
+    throw new SyntaxError(`${JSON.stringify(text)}: a name must not begin with a dash`);
   }
   const user = at < 0 ? undefined : plain.slice(0, at);
   return {

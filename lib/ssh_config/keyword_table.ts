@@ -12,6 +12,8 @@ import { DYNAMIC_FORWARD, LOCAL_FORWARD, REMOTE_FORWARD } from "./forwards.ts";
 import { readJump } from "./jump_spec.ts";
 import { accepted, files, type Keyword, NotSupported, refused, shellOnly, value } from "./rules.ts";
 import type { LogLevel } from "./settings.ts";
+import { isSafeHostName } from "./names.ts";
+import { portOrService } from "./services.ts";
 import { expandVariables } from "./tokens.ts";
 import {
   byteCount,
@@ -42,8 +44,8 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
   }),
   BatchMode: value("batchMode", yesNo, { unset: "no" }),
   BindAddress: value("bindAddress", (word) => {
-    if (isIP(word) !== 0) return word;
-    throw new SyntaxError("expected an IP address of this machine");
+    if (isIP(word.replace(/%.*/, "")) !== 0 || isSafeHostName(word)) return word;
+    throw new SyntaxError("expected an address of this machine, or a name of it");
   }),
   BindInterface: value("bindInterface", String),
   CanonicalDomains: accepted(NO_CANONICAL),
@@ -74,9 +76,9 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
   ClearAllForwardings: value("clearAllForwardings", yesNo, { unset: "no" }),
   Compression: accepted("nothing is compressed; ssh leaves that to the server's choice as well"),
   ConnectionAttempts: value("connectionAttempts", wholeNumber(1, 1000), { unset: "1" }),
-  ConnectTimeout: value("connectTimeout", (word) => isNone(word) ? 0 : seconds(word), {
+  ConnectTimeout: value("connectTimeout", (word) => isNone(word) ? -1 : seconds(word), {
     unset: "none",
-    print: (time) => time === 0 ? "none" : String(time),
+    print: (time) => time < 0 ? "none" : String(time),
   }),
   ControlMaster: value(
     "controlMaster",
@@ -160,11 +162,9 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
     unset: "any",
   }),
   PKCS11Provider: refused("fairlead does not load PKCS#11; an agent can hold the token's keys"),
-  Port: value("port", wholeNumber(1, 65_535), { unset: "22" }),
-  PreferredAuthentications: value("preferredAuthentications", (word) => {
-    for (const method of word.split(",")) oneOf(method.trim(), AUTHENTICATIONS);
-    return word;
-  }),
+  Port: value("port", portOrService, { unset: "22" }),
+  // As in ssh, a method that is unknown is passed over.
+  PreferredAuthentications: value("preferredAuthentications", String),
   ProxyCommand: value("proxyCommand", (line) => {
     if (line !== "-") return line;
     throw new NotSupported("fairlead's stdin and stdout are no way to a server");
@@ -281,10 +281,6 @@ export const FORGOTTEN: ReadonlySet<string> = new Set(
 
 const CONTROL_MASTER = ["true", "false", "auto", "ask", "autoask"] as const;
 const PUBKEY = ["true", "false", "unbound", "host-bound"] as const;
-const AUTHENTICATIONS = [
-  ...["publickey", "keyboard-interactive", "password", "gssapi-with-mic", "gssapi-keyex"],
-  ...["hostbased", "none", "gssapi", "external-keyx"],
-];
 const LOG_LEVELS: readonly LogLevel[] = [
   ...["quiet", "fatal", "error", "info", "verbose", "debug", "debug2", "debug3"] as const,
 ];

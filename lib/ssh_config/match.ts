@@ -71,7 +71,8 @@ export async function match(
       if (criterion === "all" && (others.length > 0 || words.length > 2)) {
         throw new SyntaxError("all stands alone, or after final or canonical");
       }
-      if (criterion === "final" && !negated) wantsFinal = true;
+      // As in ssh, whoever asks whether it is the last reading asks for one, negated or not.
+      if (criterion === "final") wantsFinal = true;
       if ((criterion === "all" || subject.finalPass) === negated) holds = false;
       rest = others;
       continue;

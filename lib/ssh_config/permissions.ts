@@ -7,6 +7,17 @@ import { readFileSync, type Stats } from "node:fs";
 import process from "node:process";
 
 /**
+ * Whether a file is the user's own, or root's.
+ *
+ * @param file What is known of the file.
+ * @returns Whether it is; true on Windows.
+ */
+export function isOwn(file: Stats): boolean {
+  const uid = process.getuid?.();
+  return uid === undefined || file.uid === 0 || file.uid === uid;
+}
+
+/**
  * Whether nobody but its user and root can write a file. A group's right to write does no harm
  * where the user is the only one in it, as Debian's and Ubuntu's ssh have it.
  *
@@ -16,7 +27,7 @@ import process from "node:process";
 export function onlyUserWrites(file: Stats): boolean {
   const uid = process.getuid?.();
   if (uid === undefined) return true;
-  if (file.uid !== 0 && file.uid !== uid) return false;
+  if (!isOwn(file)) return false;
   if ((file.mode & 0o002) !== 0) return false;
   return (file.mode & 0o020) === 0 || isAloneIn(file.gid, uid);
 }

@@ -15,11 +15,11 @@ import { logger } from "../log.ts";
 import { userName } from "../runtime.ts";
 import { succeeds } from "./exec.ts";
 import { includedFiles, SYSTEM_FOLDER } from "./include.ts";
-import { applyKeyword } from "./keywords.ts";
+import { applyKeyword, laterMistake } from "./keywords.ts";
 import { lastHop } from "./jump_spec.ts";
 import { type ConfigLine, readLines } from "./lines.ts";
 import { match, matchHost, type MatchSubject } from "./match.ts";
-import { onlyUserWrites } from "./permissions.ts";
+import { isOwn, onlyUserWrites } from "./permissions.ts";
 import type { Settings } from "./settings.ts";
 import {
   expandAll,
@@ -181,7 +181,9 @@ function contents(reading: Reading, { path, checked, depth }: File): string | un
     if (checked && !onlyUserWrites(status)) {
       throw new UsageError(
         `${path}: bad owner or permissions`,
-        `it must belong to you, and nobody else may be able to write it: chmod go-w '${path}'`,
+        isOwn(status)
+          ? `nobody else may be able to write it: chmod go-w '${path}'`
+          : `it must belong to you or to root: chown ${userName()} '${path}'`,
         "config-invalid",
       );
     }
@@ -237,7 +239,12 @@ function subjectOf(reading: Reading, reachable: boolean): MatchSubject {
 
 function hostSoFar({ settings, host, final }: Reading): string {
   if (final || settings.hostName === undefined) return host;
-  return expandTokens(settings.hostName, { h: host }, HOST_NAME_TOKENS);
+  try {
+    return expandTokens(settings.hostName, { h: host }, HOST_NAME_TOKENS);
+  } catch (error) {
+    // It is not the line that asks for the name that is wrong.
+    throw laterMistake(settings, "HostName", error);
+  }
 }
 
 /** Files are not read to their end yet: what is not known has its default. */

@@ -40,7 +40,7 @@ export interface KeywordSettings {
   ciphers?: string;
   clearAllForwardings?: boolean;
   connectionAttempts?: number;
-  /** Seconds; 0 where the keyword says that there is no limit of its own. */
+  /** Seconds; 0, or -1 for none, where there is no limit of its own. */
   connectTimeout?: number;
   controlMaster?: string;
   controlPath?: string;

@@ -66,22 +66,22 @@ const UNITS: Readonly<Record<string, number>> = {
   d: 86_400,
   w: 604_800,
 };
-/** As many seconds as a timer holds. */
-const MOST_SECONDS = 2_147_483;
+/** As many as ssh takes. */
+const MOST_SECONDS = 2_147_483_647;
 
 /**
  * Reads a time (sshd_config(5), TIME FORMATS).
  *
  * @param value Seconds, or a sequence such as `1h30m`.
  * @returns Seconds.
- * @throws {SyntaxError} When it is no time, or longer than 24 days.
+ * @throws {SyntaxError} When it is no time, or longer than 68 years.
  */
 export function seconds(value: string): number {
-  if (!/^(?:\d{1,9}[smhdw]?)+$/i.test(value)) {
+  if (!/^(?=\d)(?:\d{1,10}[smhdw])*(?:\d{1,10})?$/i.test(value)) {
     throw new SyntaxError("expected a time, such as 30 or 1h30m");
   }
   let sum = 0;
-  for (const [, digits, unit = ""] of value.matchAll(/(\d{1,9})([smhdw]?)/gi)) {
+  for (const [, digits, unit = ""] of value.matchAll(/(\d{1,10})([smhdw]?)/gi)) {
     sum += Number(digits) * (UNITS[unit.toLowerCase()] ?? 0);
   }
   if (sum <= MOST_SECONDS) return sum;
