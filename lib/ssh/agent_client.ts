@@ -18,7 +18,7 @@ export interface AgentKey {
 
 /** The session that a signature is for (PROTOCOL.agent of OpenSSH, session-bind). */
 export interface SessionBinding {
-  /** The server's host key. */
+  /** The server's host key, or the certificate that it showed. */
   readonly hostKey: Buffer;
   /** The session's identifier. */
   readonly sessionId: Buffer;
