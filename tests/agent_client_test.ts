@@ -269,6 +269,11 @@ test("the agent is where IdentityAgent or SSH_AUTH_SOCK says, or OpenSSH's on Wi
     assert.equal(agentSocket(given, env, "win32")?.path, expected, given);
   }
   assert.equal(agentSocket(undefined, {}, "linux"), undefined);
+  // Who names it wants to hear that it is not there.
+  for (const given of [undefined, "SSH_AUTH_SOCK", "$MINE", "/run/other"]) {
+    const named = given?.match(/MINE|other/) != null;
+    assert.equal(agentSocket(given, env, "linux")?.named, named, given);
+  }
   const pipe = { path: "//./pipe/openssh-ssh-agent", named: false };
   assert.deepEqual(agentSocket(undefined, {}, "win32"), pipe);
   assert.deepEqual(agentSocket("SSH_AUTH_SOCK", { SSH_AUTH_SOCK: "" }, "win32"), pipe);
