@@ -153,6 +153,8 @@ test("Ctrl-C at a passphrase turns the echo on again", skip, async () => {
     const { status, echo, screen } = await terminal.end();
     assert.deepEqual({ status, echo }, { status: 130, echo: true });
     assert.doesNotMatch(screen, /fairlead:/);
+    // What follows begins on a line of its own, and that is the next one.
+    assert.match(screen, /nter passphrase for key '[^\n]*': ?(\^C)?\nspeed /);
   });
 });
 
