@@ -438,6 +438,14 @@ test("a server that asks for ever is left after a hundred rounds", keygen, async
   assert.ok(rounds <= 101);
 });
 
+test("what a server calls its methods is shown without what moves a cursor", keygen, async () => {
+  const methods = ["publickey", "\x1b[2Jhostbased\n", ..."m".repeat(9_000).match(/.{9}/g) ?? []];
+  await using server = await answering(() => {}, methods as ssh2.AuthenticationType[]);
+  const { message } = await refusal(server, {});
+  assert.match(message, /^mary@127\.0\.0\.1: permission denied \(publickey, \[2Jhostbased ,m/);
+  assert.ok(message.length < 600, `${message.length} characters`);
+});
+
 test("a given password is not sent again once the server has taken it", withPassword, async () => {
   const seen: string[][] = [];
   await using server = await answering((context) => {

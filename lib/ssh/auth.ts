@@ -10,6 +10,7 @@ import { readCertificate } from "./certificate.ts";
 import { acceptedAlgorithms, algorithmFor, keyTypeOf, rsaBits } from "./key_algorithms.ts";
 import type { Identity } from "./keys.ts";
 import type { Prompter, Question } from "./prompter.ts";
+import { printable } from "./reasons.ts";
 import type { AuthReply, UserAuth } from "./userauth.ts";
 
 const log = logger("ssh");
@@ -231,7 +232,7 @@ export class Authenticator {
       ? "name the right private key with -i, or add its public half to authorized_keys on the server"
       : "check the user name and the password";
     return new SessionError(
-      `${this.#target}: permission denied (${this.#allowed.join(",")})` +
+      `${this.#target}: permission denied (${printable(this.#allowed.join(","))})` +
         (this.offered() || "; nothing was offered"),
       { code: "auth-failed", hint },
     );
