@@ -94,10 +94,22 @@ test(
   withPassword,
   async () => {
     await using server = await startSshd({ password: PASSWORD });
-    const person = new Person({ secrets: ["wrong", "wrong again", PASSWORD] });
-    await login(server, { prompter: person });
-    const prompt = `${server.user}@${server.host}'s password: `;
-    assert.deepEqual(person.asked, [prompt, prompt, prompt]);
+    const again = "permission denied, please try again";
+    await warned(async (warnings) => {
+      const person = new Person({ secrets: ["wrong", "wrong again", PASSWORD] });
+      await login(server, { prompter: person });
+      const prompt = `${server.user}@${server.host}'s password: `;
+      assert.deepEqual(person.asked, [prompt, prompt, prompt]);
+      assert.deepEqual(warnings, [again, again]);
+    });
+    await warned(async (warnings) => {
+      await login(server, { password: "wrong", prompter: new Person({ secrets: [PASSWORD] }) });
+      assert.deepEqual(warnings, [again]);
+      // Nobody tries again here: there are no more tries, or there is nobody.
+      await refusal(server, { prompter: new Person({ secrets: ["wrong"] }), passwordPrompts: 1 });
+      await refusal(server, { password: "wrong" });
+      assert.deepEqual(warnings, [again]);
+    });
   },
 );
 
@@ -118,6 +130,11 @@ test(
     const nothing = await refusal(server, {});
     assert.equal(nothing.message, `${who}; nothing was offered`);
 
+    const thrice = new Person({ secrets: ["wrong", "wrong", "wrong"] });
+    assert.equal(
+      (await refusal(server, { prompter: thrice })).message,
+      `${who}; offered: password`,
+    );
     const once = new Person({ secrets: ["wrong", PASSWORD] });
     await refusal(server, { prompter: once, passwordPrompts: 1 });
     assert.equal(once.asked.length, 1);
@@ -298,9 +315,12 @@ test(
     await using server = await asking(async (ask) => {
       return (await ask([{ prompt: "Code: ", echo: false }]))[0] === "right";
     });
-    const person = new Person({ answers: [["wrong"], ["wrong"], ["right"]] });
-    await login(server, { prompter: person });
-    assert.equal(person.asked.length, 3);
+    await warned(async (warnings) => {
+      const person = new Person({ answers: [["wrong"], ["wrong"], ["right"]] });
+      await login(server, { prompter: person });
+      assert.equal(person.asked.length, 3);
+      assert.deepEqual(warnings, Array(2).fill("permission denied, please try again"));
+    });
 
     const never = new Person({ answers: Array.from({ length: 9 }, () => ["wrong"]) });
     const error = await refusal(server, { prompter: never });
@@ -309,7 +329,7 @@ test(
     assert.equal(
       error.message,
       "mary@127.0.0.1: permission denied (keyboard-interactive); offered: " +
-        "keyboard-interactive, keyboard-interactive, keyboard-interactive",
+        "keyboard-interactive",
     );
     assert.equal(error.hint, "check the user name and the password");
 

@@ -197,29 +197,43 @@ export class Authenticator {
       declined = answers === undefined;
       return answers ?? [];
     };
+    let denied = false;
     for (let tries = 0; tries < this.#passwordPrompts() && !declined; tries++) {
       if (tries > 0 && prompter === undefined) return;
-      this.#offered.push("keyboard-interactive");
-      yield await userAuth.keyboardInteractive(answer);
+      if (denied) sayDenied();
+      this.#offer("keyboard-interactive");
+      const reply = await userAuth.keyboardInteractive(answer);
+      denied = isDenial(reply);
+      yield reply;
     }
   }
 
   async *#passwords(userAuth: UserAuth): Attempts {
     const { prompter, password } = this.#credentials;
+    let denied = false;
     if (password !== undefined) {
-      this.#offered.push("password");
+      this.#offer("password");
       const reply = await userAuth.password(password);
       this.#passwordTaken = reply.kind === "failure" && reply.partial;
+      denied = isDenial(reply);
       yield reply;
     }
     for (let tries = 0; tries < this.#passwordPrompts(); tries++) {
+      if (denied && prompter !== undefined) sayDenied();
       const answer = await this.#ask(() =>
         prompter?.secret(`${this.#target}'s password: `) ?? Promise.resolve(undefined)
       );
       if (answer === undefined) return;
-      this.#offered.push("password");
-      yield await userAuth.password(answer);
+      this.#offer("password");
+      const reply = await userAuth.password(answer);
+      denied = isDenial(reply);
+      yield reply;
     }
+  }
+
+  /** Keys may share a name and are still several; a method is the same each time. */
+  #offer(method: AuthMethod): void {
+    if (!this.#offered.includes(method)) this.#offered.push(method);
   }
 
   #passwordPrompts(): number {
@@ -246,6 +260,15 @@ export class Authenticator {
       this.onAsking(false);
     }
   }
+}
+
+function isDenial(reply: AuthReply): boolean {
+  return reply.kind === "failure" && !reply.partial;
+}
+
+/** Whoever is asked again without a word thinks that the first answer was lost. */
+function sayDenied(): void {
+  log.warn("permission denied, please try again");
 }
 
 function isPasswordQuestion(questions: readonly Question[]): boolean {

@@ -206,6 +206,8 @@ test("a password is asked for, not shown, and may be wrong", skipPasswords, asyn
     await terminal.type(PASSWORD);
     const screen = await listensUntilInterrupted(terminal);
     assert.match(screen, new RegExp(`^${user}@${host}'s password: ?$`, "m"));
+    const again = `password: ?\\nfairlead: permission denied, please try again\\n${user}@`;
+    assert.match(screen.replace(/^fairlead: debug.*\n/gm, ""), new RegExp(again));
     assert.doesNotMatch(screen, /fish|chips/);
   });
 });
