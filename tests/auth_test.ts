@@ -381,6 +381,44 @@ test(
   },
 );
 
+test(
+  "where nobody can be asked the hint says so, and what can answer instead",
+  keygen,
+  async () => {
+    const nobody = "nobody could be asked for a password: --password env:NAME (in the library, " +
+      "password) or a program in SSH_ASKPASS can give it";
+    for (const method of ["password", "keyboard-interactive"] as const) {
+      await using server = await asking(async (ask) => {
+        await ask([{ prompt: "Code: ", echo: false }]);
+        return false;
+      }, [method]);
+      const nothing = await refusal(server, {});
+      assert.equal(
+        nothing.message,
+        `mary@127.0.0.1: permission denied (${method}); nothing was offered`,
+      );
+      assert.equal(nothing.hint, nobody);
+      // Somebody was there, and somebody's password was wrong: another hint.
+      const declined = await refusal(server, { prompter: new Person({}) });
+      assert.equal(declined.hint, "check the user name and the password");
+      const wrong = await refusal(server, { password: "wrong" });
+      assert.equal(
+        wrong.hint,
+        method === "password"
+          ? "check the user name and the password"
+          : "nobody could be asked what the server asked: use a terminal, or a program in SSH_ASKPASS",
+      );
+    }
+    await using both = await asking(() => Promise.resolve(false), ["publickey", "password"]);
+    assert.match(
+      (await refusal(both, {})).hint ?? "",
+      /^name the right .* on the server; nobody could/,
+    );
+    const { hint } = await refusal(both, { authMethods: ["publickey"] });
+    assert.match(hint ?? "", /on the server$/);
+  },
+);
+
 test("without a key, a password or a person nothing is offered", keygen, async () => {
   await using server = await asking(
     () => Promise.resolve(false),

@@ -40,6 +40,13 @@ const DEFAULT_METHODS: readonly AuthMethod[] = ["publickey", "keyboard-interacti
 const DEFAULT_PASSWORD_PROMPTS = 3;
 const DEFAULT_RSA_SIZE = 1024;
 
+const KEY_HINT =
+  "name the right private key with -i, or add its public half to authorized_keys on the server";
+const NO_PASSWORD = "nobody could be asked for a password: --password env:NAME (in the library, " +
+  "password) or a program in SSH_ASKPASS can give it";
+const NO_ANSWERS = "nobody could be asked what the server asked: use a terminal, or a program in " +
+  "SSH_ASKPASS";
+
 /** Makes one attempt at each step; ends where nothing is left to try. */
 type Attempts = AsyncGenerator<AuthReply, void>;
 
@@ -56,6 +63,8 @@ export class Authenticator {
   #succeeded = false;
   /** Whether the server has taken the given password, and now wants something else. */
   #passwordTaken = false;
+  /** What the server would have taken, had there been somebody to ask for it. */
+  #missed: string | undefined;
   /** Called with true before a person is asked, and with false after: deadlines should wait. */
   onAsking: (asking: boolean) => void = () => {};
 
@@ -177,7 +186,10 @@ export class Authenticator {
 
   async *#keyboardInteractive(userAuth: UserAuth): Attempts {
     const { prompter, password } = this.#credentials;
-    if (prompter === undefined && password === undefined) return;
+    if (prompter === undefined && password === undefined) {
+      this.#missed = NO_PASSWORD;
+      return;
+    }
     let declined = false;
     let usedPassword = false;
     const answer = async (name: string, instruction: string, asked: readonly Question[]) => {
@@ -187,13 +199,16 @@ export class Authenticator {
         usedPassword = true;
         return [password];
       }
+      if (prompter === undefined) {
+        this.#missed = NO_ANSWERS;
+        declined = true;
+        return [];
+      }
       const questions = asked.map(({ prompt, echo }): Question => ({
         prompt: `(${this.#target}) ${prompt}`,
         echo,
       }));
-      const answers = await this.#ask(() =>
-        prompter?.questions(name, instruction, questions) ?? Promise.resolve(undefined)
-      );
+      const answers = await this.#ask(() => prompter.questions(name, instruction, questions));
       declined = answers === undefined;
       return answers ?? [];
     };
@@ -218,11 +233,13 @@ export class Authenticator {
       denied = isDenial(reply);
       yield reply;
     }
+    if (prompter === undefined) {
+      if (password === undefined) this.#missed = NO_PASSWORD;
+      return;
+    }
     for (let tries = 0; tries < this.#passwordPrompts(); tries++) {
-      if (denied && prompter !== undefined) sayDenied();
-      const answer = await this.#ask(() =>
-        prompter?.secret(`${this.#target}'s password: `) ?? Promise.resolve(undefined)
-      );
+      if (denied) sayDenied();
+      const answer = await this.#ask(() => prompter.secret(`${this.#target}'s password: `));
       if (answer === undefined) return;
       this.#offer("password");
       const reply = await userAuth.password(answer);
@@ -242,9 +259,9 @@ export class Authenticator {
 
   /** The error for a server that accepted none of it. */
   #refusal(): SessionError {
-    const hint = this.#allowed.includes("publickey")
-      ? "name the right private key with -i, or add its public half to authorized_keys on the server"
-      : "check the user name and the password";
+    const key = this.#allowed.includes("publickey") ? [KEY_HINT] : [];
+    const missed = this.#missed === undefined ? [] : [this.#missed];
+    const hint = [...key, ...missed].join("; ") || "check the user name and the password";
     return new SessionError(
       `${this.#target}: permission denied (${printable(this.#allowed.join(","))})` +
         (this.offered() || "; nothing was offered"),

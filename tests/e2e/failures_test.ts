@@ -165,7 +165,7 @@ test(
     await fails(changed({ PreferredAuthentications: "password" }, server), {
       code: "auth-failed",
       message: /: permission denied \(publickey,password\); nothing was offered$/,
-      hint: /./,
+      hint: /nobody could be asked for a password: --password env:NAME /,
     });
   },
 );
