@@ -4,7 +4,7 @@
  * @module
  */
 import type { Buffer } from "node:buffer";
-import { messageOf, SessionError } from "../errors.ts";
+import { adviceOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
 import { readCertificate } from "./certificate.ts";
 import { acceptedAlgorithms, algorithmFor, keyTypeOf, rsaBits } from "./key_algorithms.ts";
@@ -151,7 +151,7 @@ export class Authenticator {
         return this.#ask(() => identity.sign(data, algorithm.signature, userAuth.binding)).catch(
           (error) => {
             if (!(error instanceof SessionError) || error.code === "cancelled") throw error;
-            log.warn("{reason}", { reason: messageOf(error) });
+            log.warn("{reason}", { reason: adviceOf(error) });
             return undefined;
           },
         );
