@@ -39,6 +39,8 @@ export interface Credentials {
 const DEFAULT_METHODS: readonly AuthMethod[] = ["publickey", "keyboard-interactive", "password"];
 const DEFAULT_PASSWORD_PROMPTS = 3;
 const DEFAULT_RSA_SIZE = 1024;
+/** How many of the keys that were left out an error names. */
+const MAX_LEFT_OUT = 3;
 
 const KEY_HINT =
   "name the right private key with -i, or add its public half to authorized_keys on the server";
@@ -56,6 +58,8 @@ export class Authenticator {
   readonly #credentials: Credentials;
   readonly #accepted: readonly string[];
   readonly #offered: string[] = [];
+  /** Keys that were not offered, each with the reason. */
+  readonly #leftOut = new Set<string>();
   /** Keys that were one of several things that the server wants. */
   readonly #used = new Set<Identity>();
   #allowed: readonly string[] = [];
@@ -140,6 +144,7 @@ export class Authenticator {
   async *#publicKeys(userAuth: UserAuth): Attempts {
     for (const identity of this.#credentials.identities ?? []) {
       if (this.#used.has(identity)) continue;
+      if (identity.fault !== undefined) this.#leftOut.add(`${identity.name} ${identity.fault}`);
       const blob = await this.#ask(() => identity.publicKey());
       if (blob === undefined) continue;
       const algorithm = algorithmFor(blob, this.#accepted, userAuth.serverSigAlgs);
@@ -169,7 +174,13 @@ export class Authenticator {
       const reason = "the server takes RSA keys only with signatures that are off here; " +
         `-o PubkeyAcceptedAlgorithms=+${type} would allow SHA-1`;
       log.warn("identity {name} is not offered: {reason}", { name, reason });
-    } else log.debug("{name} is not offered: {type} is off", { name, type });
+      this.#leftOut.add(`${name} could sign only with SHA-1`);
+      return;
+    }
+    log.debug("{name} is not offered: {type} is off", { name, type });
+    this.#leftOut.add(
+      `${name} is of a type that PubkeyAcceptedAlgorithms leaves out (${printable(type)})`,
+    );
   }
 
   /** A key that is too short is no proof (RequiredRSASize of ssh_config(5)). */
@@ -177,10 +188,9 @@ export class Authenticator {
     const { requiredRsaSize = DEFAULT_RSA_SIZE } = this.#credentials;
     const bits = bitsOf(blob);
     if (bits === undefined || bits >= requiredRsaSize) return true;
-    log.warn("{reason}", {
-      reason: `identity ${name} is not used: an RSA key of ${bits} bits, and RequiredRSASize is ` +
-        requiredRsaSize,
-    });
+    const reason = `an RSA key of ${bits} bits, and RequiredRSASize is ${requiredRsaSize}`;
+    log.warn("{reason}", { reason: `identity ${name} is not used: ${reason}` });
+    this.#leftOut.add(`${name} is ${reason}`);
     return false;
   }
 
@@ -264,9 +274,16 @@ export class Authenticator {
     const hint = [...key, ...missed].join("; ") || "check the user name and the password";
     return new SessionError(
       `${this.#target}: permission denied (${printable(this.#allowed.join(","))})` +
-        (this.offered() || "; nothing was offered"),
+        (this.offered() || "; nothing was offered") + this.#leftOutKeys(),
       { code: "auth-failed", hint },
     );
+  }
+
+  #leftOutKeys(): string {
+    const all = [...this.#leftOut];
+    if (all.length === 0) return "";
+    const more = all.length > MAX_LEFT_OUT ? `; and ${all.length - MAX_LEFT_OUT} more` : "";
+    return `; left out: ${all.slice(0, MAX_LEFT_OUT).join("; ")}${more}`;
   }
 
   async #ask<T>(question: () => Promise<T>): Promise<T> {

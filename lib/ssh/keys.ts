@@ -25,6 +25,8 @@ export interface Identity {
   readonly publicBlob: Buffer | undefined;
   /** Why only an agent can sign for it, to follow its name; missing where it signs itself. */
   readonly needsAgent?: string | undefined;
+  /** Why it is of no use, to follow its name; it is kept to be told of when nothing else will do. */
+  readonly fault?: string | undefined;
   /**
    * The public key or certificate, to be offered.
    *

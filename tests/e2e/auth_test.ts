@@ -338,11 +338,25 @@ test("an RSA key that is too short is not offered, and the warning says so", ssh
   const identityFiles = [key.path];
   await login(server, { identityFiles, requiredRsaSize: 2048 });
   await warned(async (warnings) => {
-    await refused(server, { identityFiles, requiredRsaSize: 2049 });
+    const { message } = await refused(server, { identityFiles, requiredRsaSize: 2049 });
+    const reason = "is an RSA key of 2048 bits, and RequiredRSASize is 2049";
+    assert.ok(message.endsWith(`; nothing was offered; left out: ${key.path} ${reason}`), message);
     assert.deepEqual(warnings, [
       `identity ${key.path} is not used: an RSA key of 2048 bits, and RequiredRSASize is 2049`,
     ]);
   });
+});
+
+test("a refusal names the keys that were left out, and not without end", sshd, async () => {
+  await using server = await startSshd();
+  const paths: string[] = [];
+  for (let count = 0; count < 5; count++) paths.push((await makeKey(server.dir)).path);
+  const options = { pubkeyAcceptedAlgorithms: "-ssh-ed25519" };
+  const { message } = await refused(server, { identityFiles: paths, ...options });
+  const off = paths.slice(0, 3).map((path) =>
+    `${path} is of a type that PubkeyAcceptedAlgorithms leaves out (ssh-ed25519)`
+  );
+  assert.ok(message.endsWith(`; left out: ${off.join("; ")}; and 2 more`), message);
 });
 
 test("a list of algorithms that is wrong is refused before anything is sent", sshd, async () => {
