@@ -203,6 +203,37 @@ test("a signature is handed on as it is, and one of another kind is refused", as
   assert.deepEqual(other.requests, [request(0), request(4), request(2)]);
 });
 
+test("an answer that comes in many pieces is read without copying it for each", async () => {
+  const comment = "c".repeat(200_000);
+  const list = Buffer.concat([
+    Buffer.from([12]),
+    uint32(1),
+    ...[Buffer.from("key"), comment].map(sshString),
+  ]);
+  const answer = sshString(list);
+  await using dripping = await misbehaving(async (client) => {
+    client.write(answer.subarray(0, 3));
+    for (let sent = 3; sent < answer.length; sent += 2_000) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      client.write(answer.subarray(sent, sent + 2_000));
+    }
+  });
+  const { concat } = Buffer;
+  let copied = 0;
+  Buffer.concat = (...args) => {
+    const all = concat(...args);
+    copied += all.length;
+    return all;
+  };
+  try {
+    const keys = await listAgentKeys(dripping.socket);
+    assert.deepEqual(keys, [{ blob: Buffer.from("key"), comment }]);
+  } finally {
+    Buffer.concat = concat;
+  }
+  assert.ok(copied < 3 * answer.length, `${copied} bytes were copied for ${answer.length}`);
+});
+
 test("a request can be given up, before and while it is made", async () => {
   await using silent = await misbehaving(() => {});
   const controller = new AbortController();
@@ -238,6 +269,11 @@ test("the agent is where IdentityAgent or SSH_AUTH_SOCK says, or OpenSSH's on Wi
     assert.equal(agentSocket(given, env, "win32")?.path, expected, given);
   }
   assert.equal(agentSocket(undefined, {}, "linux"), undefined);
+  // Who names it wants to hear that it is not there.
+  for (const given of [undefined, "SSH_AUTH_SOCK", "$MINE", "/run/other"]) {
+    const named = given?.match(/MINE|other/) != null;
+    assert.equal(agentSocket(given, env, "linux")?.named, named, given);
+  }
   const pipe = { path: "//./pipe/openssh-ssh-agent", named: false };
   assert.deepEqual(agentSocket(undefined, {}, "win32"), pipe);
   assert.deepEqual(agentSocket("SSH_AUTH_SOCK", { SSH_AUTH_SOCK: "" }, "win32"), pipe);

@@ -94,10 +94,22 @@ test(
   withPassword,
   async () => {
     await using server = await startSshd({ password: PASSWORD });
-    const person = new Person({ secrets: ["wrong", "wrong again", PASSWORD] });
-    await login(server, { prompter: person });
-    const prompt = `${server.user}@${server.host}'s password: `;
-    assert.deepEqual(person.asked, [prompt, prompt, prompt]);
+    const again = "permission denied, please try again";
+    await warned(async (warnings) => {
+      const person = new Person({ secrets: ["wrong", "wrong again", PASSWORD] });
+      await login(server, { prompter: person });
+      const prompt = `${server.user}@${server.host}'s password: `;
+      assert.deepEqual(person.asked, [prompt, prompt, prompt]);
+      assert.deepEqual(warnings, [again, again]);
+    });
+    await warned(async (warnings) => {
+      await login(server, { password: "wrong", prompter: new Person({ secrets: [PASSWORD] }) });
+      assert.deepEqual(warnings, [again]);
+      // Nobody tries again here: there are no more tries, or there is nobody.
+      await refusal(server, { prompter: new Person({ secrets: ["wrong"] }), passwordPrompts: 1 });
+      await refusal(server, { password: "wrong" });
+      assert.deepEqual(warnings, [again]);
+    });
   },
 );
 
@@ -118,6 +130,11 @@ test(
     const nothing = await refusal(server, {});
     assert.equal(nothing.message, `${who}; nothing was offered`);
 
+    const thrice = new Person({ secrets: ["wrong", "wrong", "wrong"] });
+    assert.equal(
+      (await refusal(server, { prompter: thrice })).message,
+      `${who}; offered: password`,
+    );
     const once = new Person({ secrets: ["wrong", PASSWORD] });
     await refusal(server, { prompter: once, passwordPrompts: 1 });
     assert.equal(once.asked.length, 1);
@@ -298,9 +315,12 @@ test(
     await using server = await asking(async (ask) => {
       return (await ask([{ prompt: "Code: ", echo: false }]))[0] === "right";
     });
-    const person = new Person({ answers: [["wrong"], ["wrong"], ["right"]] });
-    await login(server, { prompter: person });
-    assert.equal(person.asked.length, 3);
+    await warned(async (warnings) => {
+      const person = new Person({ answers: [["wrong"], ["wrong"], ["right"]] });
+      await login(server, { prompter: person });
+      assert.equal(person.asked.length, 3);
+      assert.deepEqual(warnings, Array(2).fill("permission denied, please try again"));
+    });
 
     const never = new Person({ answers: Array.from({ length: 9 }, () => ["wrong"]) });
     const error = await refusal(server, { prompter: never });
@@ -309,7 +329,7 @@ test(
     assert.equal(
       error.message,
       "mary@127.0.0.1: permission denied (keyboard-interactive); offered: " +
-        "keyboard-interactive, keyboard-interactive, keyboard-interactive",
+        "keyboard-interactive",
     );
     assert.equal(error.hint, "check the user name and the password");
 
@@ -358,6 +378,44 @@ test(
   async () => {
     await using server = await asking(async (ask) => (await ask([])).length === 0);
     await login(server, { password: PASSWORD });
+  },
+);
+
+test(
+  "where nobody can be asked the hint says so, and what can answer instead",
+  keygen,
+  async () => {
+    const nobody = "nobody could be asked for a password: --password env:NAME (in the library, " +
+      "password) or a program in SSH_ASKPASS can give it";
+    for (const method of ["password", "keyboard-interactive"] as const) {
+      await using server = await asking(async (ask) => {
+        await ask([{ prompt: "Code: ", echo: false }]);
+        return false;
+      }, [method]);
+      const nothing = await refusal(server, {});
+      assert.equal(
+        nothing.message,
+        `mary@127.0.0.1: permission denied (${method}); nothing was offered`,
+      );
+      assert.equal(nothing.hint, nobody);
+      // Somebody was there, and somebody's password was wrong: another hint.
+      const declined = await refusal(server, { prompter: new Person({}) });
+      assert.equal(declined.hint, "check the user name and the password");
+      const wrong = await refusal(server, { password: "wrong" });
+      assert.equal(
+        wrong.hint,
+        method === "password"
+          ? "check the user name and the password"
+          : "nobody could be asked what the server asked: use a terminal, or a program in SSH_ASKPASS",
+      );
+    }
+    await using both = await asking(() => Promise.resolve(false), ["publickey", "password"]);
+    assert.match(
+      (await refusal(both, {})).hint ?? "",
+      /^name the right .* on the server; nobody could/,
+    );
+    const { hint } = await refusal(both, { authMethods: ["publickey"] });
+    assert.match(hint ?? "", /on the server$/);
   },
 );
 
@@ -436,6 +494,14 @@ test("a server that asks for ever is left after a hundred rounds", keygen, async
   assert.equal(error.code, "protocol-error");
   assert.equal(person.asked.length, 100);
   assert.ok(rounds <= 101);
+});
+
+test("what a server calls its methods is shown without what moves a cursor", keygen, async () => {
+  const methods = ["publickey", "\x1b[2Jhostbased\n", ..."m".repeat(9_000).match(/.{9}/g) ?? []];
+  await using server = await answering(() => {}, methods as ssh2.AuthenticationType[]);
+  const { message } = await refusal(server, {});
+  assert.match(message, /^mary@127\.0\.0\.1: permission denied \(publickey, \[2Jhostbased ,m/);
+  assert.ok(message.length < 600, `${message.length} characters`);
 });
 
 test("a given password is not sent again once the server has taken it", withPassword, async () => {

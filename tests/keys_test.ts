@@ -1,7 +1,7 @@
 /** Keys that the real ssh-keygen made, files and agents, against the real sshd. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { chmod, copyFile, readFile, truncate, writeFile } from "node:fs/promises";
+import { chmod, copyFile, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
@@ -164,6 +164,44 @@ test("a wrong passphrase is asked for again, three times in all", sshd, async ()
 });
 
 test(
+  "an encrypted key that nobody can open is told of in one line, with what can open it",
+  sshd,
+  async () => {
+    await using server = await startSshd();
+    const key = await makeKey(server.dir, { passphrase: PASSPHRASE });
+    const pem = await makeKey(server.dir, { passphrase: PASSPHRASE, type: "rsa", format: "PEM" });
+    await rm(pem.publicPath);
+    await server.authorize(key.publicLine);
+    for (const { path } of [key, pem]) {
+      for (const passphrase of [undefined, "wrong"]) {
+        await warned(async (warnings) => {
+          const options = passphrase === undefined ? {} : { passphrase };
+          await assert.rejects(login(server, { identityFiles: [path], ...options }), {
+            code: "auth-failed",
+          });
+          assert.deepEqual(warnings, [
+            passphrase === undefined
+              ? `identity ${path} is encrypted, and nobody could be asked for its passphrase; ` +
+                "--passphrase env:NAME (in the library, passphrase) or a program in SSH_ASKPASS " +
+                "can give it"
+              : `identity ${path} is not opened by the passphrase that was given`,
+          ]);
+        });
+      }
+    }
+    // Where somebody can be asked, the wrong one is told before the question.
+    await warned(async (warnings) => {
+      const prompter = new Answers(PASSPHRASE);
+      await login(server, { identityFiles: [key.path], passphrase: "wrong", prompter });
+      assert.deepEqual(prompter.asked, [enter(key.path)]);
+      assert.deepEqual(warnings, [
+        `identity ${key.path} is not opened by the passphrase that was given`,
+      ]);
+    });
+  },
+);
+
+test(
   "a key file that cannot be used is passed over, with a warning that says why",
   sshd,
   async () => {
@@ -253,6 +291,8 @@ test(
     await assert.rejects(login(server, { privateKeys: [text, lockedText] }), {
       code: "identity-unreadable",
       message: "identity private key 2 is encrypted and no passphrase was given",
+      hint:
+        "--passphrase env:NAME (in the library, passphrase) or a program in SSH_ASKPASS can give it",
     });
     await assert.rejects(login(server, { privateKeys: ["nonsense"] }), {
       code: "identity-unreadable",

@@ -81,6 +81,9 @@ async function questions(
 async function ask(prompt: string, echo: boolean): Promise<string | undefined> {
   // Asking with the echo on would show the secret: better not to ask.
   const restore = echo ? undefined : hide(() => show(prompt));
+  // Ctrl-C leaves the cursor behind the prompt; the shell's own would follow it there.
+  const endLine = () => show("\n");
+  process.once("SIGINT", endLine);
   try {
     show(prompt);
     const line = await readLine();
@@ -88,6 +91,7 @@ async function ask(prompt: string, echo: boolean): Promise<string | undefined> {
     if (!echo || line === undefined) show("\n");
     return line;
   } finally {
+    process.off("SIGINT", endLine);
     restore?.();
   }
 }

@@ -21,7 +21,7 @@ const WINDOWS_PIPE = "//./pipe/openssh-ssh-agent";
 export interface AgentSocket {
   /** Its Unix socket, or its named pipe on Windows. */
   readonly path: string;
-  /** Whether somebody said so; an agent that is only usual need not be there. */
+  /** Whether the user named this one; an agent that is only usual need not be there. */
   readonly named: boolean;
 }
 
@@ -45,7 +45,8 @@ export function agentSocket(
   }
   const variable = given?.startsWith("$") ? given.replace(/^\$\{?|\}$/g, "") : VARIABLE;
   const path = env[variable] ?? "";
-  if (path !== "") return { path, named: true };
+  // A variable that somebody's login has left behind is no wish of theirs.
+  if (path !== "") return { path, named: given?.startsWith("$") === true };
   if (variable !== VARIABLE || platform !== "win32") return undefined;
   return { path: WINDOWS_PIPE, named: false };
 }
@@ -55,7 +56,8 @@ export function agentSocket(
  *
  * @param socket Where it is.
  * @param signal Gives every request to it up.
- * @returns One identity a key; none, with a logged warning, when the agent does not answer.
+ * @returns One identity a key; none when the agent does not answer, with a logged
+ *   warning where it was named.
  */
 export async function agentIdentities(
   socket: AgentSocket,
@@ -67,9 +69,8 @@ export async function agentIdentities(
   } catch (error) {
     // Who gave it up wants to hear no more of it.
     if (signal?.aborted) return [];
-    const reason = { path: socket.path, reason: messageOf(error) };
-    if (socket.named) log.warn("the agent at {path} gives no keys: {reason}", reason);
-    else log.debug("no agent at {path}: {reason}", reason);
+    const said = { path: socket.path, reason: messageOf(error) };
+    log[socket.named ? "warn" : "info"]("the agent at {path} gives no keys: {reason}", said);
     return [];
   }
 }

@@ -18,7 +18,7 @@ export interface AgentKey {
 
 /** The session that a signature is for (PROTOCOL.agent of OpenSSH, session-bind). */
 export interface SessionBinding {
-  /** The server's host key. */
+  /** The server's host key, or the certificate that it showed. */
   readonly hostKey: Buffer;
   /** The session's identifier. */
   readonly sessionId: Buffer;
@@ -43,6 +43,8 @@ const SIGN_TIMEOUT = 120_000;
 /** Bytes of one answer, and keys in it, as OpenSSH bounds them. */
 const MAX_ANSWER = 256 * 1024;
 const MAX_KEYS = 2048;
+/** Bytes that say how long an answer is. */
+const LENGTH_SIZE = 4;
 
 const REQUEST_IDENTITIES = 11;
 const IDENTITIES_ANSWER = 12;
@@ -168,17 +170,27 @@ function readMessages(
   done: (message: Buffer) => void,
   fail: (error: Error) => void,
 ): void {
-  let received = Buffer.alloc(0);
+  let chunks: Buffer[] = [];
+  let size = 0;
+  let wanted = LENGTH_SIZE;
   socket.on("data", (chunk: Buffer) => {
-    received = Buffer.concat([received, chunk]);
-    if (received.length < 4) return;
+    chunks.push(chunk);
+    size += chunk.length;
+    // An answer may come in many pieces: they are put together once the length is there, and once
+    // the rest is.
+    if (size < wanted) return;
+    const received = Buffer.concat(chunks);
     const length = received.readUInt32BE();
     if (length === 0 || length > MAX_ANSWER) {
       return fail(new Error(`its answer is said to have ${length} bytes`));
     }
-    if (received.length < 4 + length) return;
-    const message = received.subarray(4, 4 + length);
-    received = received.subarray(4 + length);
+    wanted = LENGTH_SIZE + length;
+    chunks = [received];
+    if (size < wanted) return;
+    const message = received.subarray(LENGTH_SIZE, wanted);
+    chunks = [received.subarray(wanted)];
+    size -= wanted;
+    wanted = LENGTH_SIZE;
     done(message);
   });
 }

@@ -4,12 +4,13 @@
  * @module
  */
 import type { Buffer } from "node:buffer";
-import { messageOf, SessionError } from "../errors.ts";
+import { adviceOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
 import { readCertificate } from "./certificate.ts";
 import { acceptedAlgorithms, algorithmFor, keyTypeOf, rsaBits } from "./key_algorithms.ts";
 import type { Identity } from "./keys.ts";
 import type { Prompter, Question } from "./prompter.ts";
+import { printable } from "./reasons.ts";
 import type { AuthReply, UserAuth } from "./userauth.ts";
 
 const log = logger("ssh");
@@ -38,6 +39,15 @@ export interface Credentials {
 const DEFAULT_METHODS: readonly AuthMethod[] = ["publickey", "keyboard-interactive", "password"];
 const DEFAULT_PASSWORD_PROMPTS = 3;
 const DEFAULT_RSA_SIZE = 1024;
+/** How many of the keys that were left out an error names. */
+const MAX_LEFT_OUT = 3;
+
+const KEY_HINT =
+  "name the right private key with -i, or add its public half to authorized_keys on the server";
+const NO_PASSWORD = "nobody could be asked for a password: --password env:NAME (in the library, " +
+  "password) or a program in SSH_ASKPASS can give it";
+const NO_ANSWERS = "nobody could be asked what the server asked: use a terminal, or a program in " +
+  "SSH_ASKPASS";
 
 /** Makes one attempt at each step; ends where nothing is left to try. */
 type Attempts = AsyncGenerator<AuthReply, void>;
@@ -48,6 +58,8 @@ export class Authenticator {
   readonly #credentials: Credentials;
   readonly #accepted: readonly string[];
   readonly #offered: string[] = [];
+  /** Keys that were not offered, each with the reason. */
+  readonly #leftOut = new Set<string>();
   /** Keys that were one of several things that the server wants. */
   readonly #used = new Set<Identity>();
   #allowed: readonly string[] = [];
@@ -55,6 +67,8 @@ export class Authenticator {
   #succeeded = false;
   /** Whether the server has taken the given password, and now wants something else. */
   #passwordTaken = false;
+  /** What the server would have taken, had there been somebody to ask for it. */
+  #missed: string | undefined;
   /** Called with true before a person is asked, and with false after: deadlines should wait. */
   onAsking: (asking: boolean) => void = () => {};
 
@@ -130,6 +144,7 @@ export class Authenticator {
   async *#publicKeys(userAuth: UserAuth): Attempts {
     for (const identity of this.#credentials.identities ?? []) {
       if (this.#used.has(identity)) continue;
+      if (identity.fault !== undefined) this.#leftOut.add(`${identity.name} ${identity.fault}`);
       const blob = await this.#ask(() => identity.publicKey());
       if (blob === undefined) continue;
       const algorithm = algorithmFor(blob, this.#accepted, userAuth.serverSigAlgs);
@@ -141,7 +156,7 @@ export class Authenticator {
         return this.#ask(() => identity.sign(data, algorithm.signature, userAuth.binding)).catch(
           (error) => {
             if (!(error instanceof SessionError) || error.code === "cancelled") throw error;
-            log.warn("{reason}", { reason: messageOf(error) });
+            log.warn("{reason}", { reason: adviceOf(error) });
             return undefined;
           },
         );
@@ -159,7 +174,13 @@ export class Authenticator {
       const reason = "the server takes RSA keys only with signatures that are off here; " +
         `-o PubkeyAcceptedAlgorithms=+${type} would allow SHA-1`;
       log.warn("identity {name} is not offered: {reason}", { name, reason });
-    } else log.debug("{name} is not offered: {type} is off", { name, type });
+      this.#leftOut.add(`${name} could sign only with SHA-1`);
+      return;
+    }
+    log.debug("{name} is not offered: {type} is off", { name, type });
+    this.#leftOut.add(
+      `${name} is of a type that PubkeyAcceptedAlgorithms leaves out (${printable(type)})`,
+    );
   }
 
   /** A key that is too short is no proof (RequiredRSASize of ssh_config(5)). */
@@ -167,16 +188,18 @@ export class Authenticator {
     const { requiredRsaSize = DEFAULT_RSA_SIZE } = this.#credentials;
     const bits = bitsOf(blob);
     if (bits === undefined || bits >= requiredRsaSize) return true;
-    log.warn("{reason}", {
-      reason: `identity ${name} is not used: an RSA key of ${bits} bits, and RequiredRSASize is ` +
-        requiredRsaSize,
-    });
+    const reason = `an RSA key of ${bits} bits, and RequiredRSASize is ${requiredRsaSize}`;
+    log.warn("{reason}", { reason: `identity ${name} is not used: ${reason}` });
+    this.#leftOut.add(`${name} is ${reason}`);
     return false;
   }
 
   async *#keyboardInteractive(userAuth: UserAuth): Attempts {
     const { prompter, password } = this.#credentials;
-    if (prompter === undefined && password === undefined) return;
+    if (prompter === undefined && password === undefined) {
+      this.#missed = NO_PASSWORD;
+      return;
+    }
     let declined = false;
     let usedPassword = false;
     const answer = async (name: string, instruction: string, asked: readonly Question[]) => {
@@ -186,39 +209,58 @@ export class Authenticator {
         usedPassword = true;
         return [password];
       }
+      if (prompter === undefined) {
+        this.#missed = NO_ANSWERS;
+        declined = true;
+        return [];
+      }
       const questions = asked.map(({ prompt, echo }): Question => ({
         prompt: `(${this.#target}) ${prompt}`,
         echo,
       }));
-      const answers = await this.#ask(() =>
-        prompter?.questions(name, instruction, questions) ?? Promise.resolve(undefined)
-      );
+      const answers = await this.#ask(() => prompter.questions(name, instruction, questions));
       declined = answers === undefined;
       return answers ?? [];
     };
+    let denied = false;
     for (let tries = 0; tries < this.#passwordPrompts() && !declined; tries++) {
       if (tries > 0 && prompter === undefined) return;
-      this.#offered.push("keyboard-interactive");
-      yield await userAuth.keyboardInteractive(answer);
+      if (denied) sayDenied();
+      this.#offer("keyboard-interactive");
+      const reply = await userAuth.keyboardInteractive(answer);
+      denied = isDenial(reply);
+      yield reply;
     }
   }
 
   async *#passwords(userAuth: UserAuth): Attempts {
     const { prompter, password } = this.#credentials;
+    let denied = false;
     if (password !== undefined) {
-      this.#offered.push("password");
+      this.#offer("password");
       const reply = await userAuth.password(password);
       this.#passwordTaken = reply.kind === "failure" && reply.partial;
+      denied = isDenial(reply);
       yield reply;
     }
-    for (let tries = 0; tries < this.#passwordPrompts(); tries++) {
-      const answer = await this.#ask(() =>
-        prompter?.secret(`${this.#target}'s password: `) ?? Promise.resolve(undefined)
-      );
-      if (answer === undefined) return;
-      this.#offered.push("password");
-      yield await userAuth.password(answer);
+    if (prompter === undefined) {
+      if (password === undefined) this.#missed = NO_PASSWORD;
+      return;
     }
+    for (let tries = 0; tries < this.#passwordPrompts(); tries++) {
+      if (denied) sayDenied();
+      const answer = await this.#ask(() => prompter.secret(`${this.#target}'s password: `));
+      if (answer === undefined) return;
+      this.#offer("password");
+      const reply = await userAuth.password(answer);
+      denied = isDenial(reply);
+      yield reply;
+    }
+  }
+
+  /** Keys may share a name and are still several; a method is the same each time. */
+  #offer(method: AuthMethod): void {
+    if (!this.#offered.includes(method)) this.#offered.push(method);
   }
 
   #passwordPrompts(): number {
@@ -227,14 +269,21 @@ export class Authenticator {
 
   /** The error for a server that accepted none of it. */
   #refusal(): SessionError {
-    const hint = this.#allowed.includes("publickey")
-      ? "name the right private key with -i, or add its public half to authorized_keys on the server"
-      : "check the user name and the password";
+    const key = this.#allowed.includes("publickey") ? [KEY_HINT] : [];
+    const missed = this.#missed === undefined ? [] : [this.#missed];
+    const hint = [...key, ...missed].join("; ") || "check the user name and the password";
     return new SessionError(
-      `${this.#target}: permission denied (${this.#allowed.join(",")})` +
-        (this.offered() || "; nothing was offered"),
+      `${this.#target}: permission denied (${printable(this.#allowed.join(","))})` +
+        (this.offered() || "; nothing was offered") + this.#leftOutKeys(),
       { code: "auth-failed", hint },
     );
+  }
+
+  #leftOutKeys(): string {
+    const all = [...this.#leftOut];
+    if (all.length === 0) return "";
+    const more = all.length > MAX_LEFT_OUT ? `; and ${all.length - MAX_LEFT_OUT} more` : "";
+    return `; left out: ${all.slice(0, MAX_LEFT_OUT).join("; ")}${more}`;
   }
 
   async #ask<T>(question: () => Promise<T>): Promise<T> {
@@ -245,6 +294,15 @@ export class Authenticator {
       this.onAsking(false);
     }
   }
+}
+
+function isDenial(reply: AuthReply): boolean {
+  return reply.kind === "failure" && !reply.partial;
+}
+
+/** Whoever is asked again without a word thinks that the first answer was lost. */
+function sayDenied(): void {
+  log.warn("permission denied, please try again");
 }
 
 function isPasswordQuestion(questions: readonly Question[]): boolean {

@@ -12,12 +12,15 @@ import { readPublicKeyFile } from "./public_key.ts";
 
 const log = logger("ssh");
 
+/** A certificate that is not offered. */
+type Useless = Identity & { readonly fault: string };
+
 /**
  * The certificates of files that a user named (CertificateFile of ssh_config(5)).
  *
  * @param paths The files.
  * @param keys Every key there is, those of the agent first: they need no passphrase.
- * @returns One identity a certificate that can be used; a warning is logged for each of the others.
+ * @returns One identity a certificate with a key; a warning is logged for each that is of no use.
  */
 export async function namedCertificates(
   paths: readonly string[],
@@ -27,6 +30,10 @@ export async function namedCertificates(
   for (const path of paths) {
     const certificate = await load(path);
     if (certificate === undefined) continue;
+    if ("fault" in certificate) {
+      found.push(certificate);
+      continue;
+    }
     const signer = signerOf(certificate, keys);
     if (signer === undefined) {
       warn(path, "has no private key here; name its key with -i, or add it to the agent");
@@ -41,7 +48,7 @@ export async function namedCertificates(
  * @param keyPath The key's path.
  * @param key The key.
  * @param held The agent's keys, which sign where the file has only the public half.
- * @returns undefined where there is none that can be used.
+ * @returns undefined where there is none for the key.
  */
 export async function ownCertificate(
   keyPath: string,
@@ -50,7 +57,7 @@ export async function ownCertificate(
 ): Promise<Identity | undefined> {
   const path = `${keyPath.replace(/\.pub$/, "")}-cert.pub`;
   const certificate = await load(path, true);
-  if (certificate === undefined) return undefined;
+  if (certificate === undefined || "fault" in certificate) return certificate;
   // The public half of an encrypted key in PEM is not known before it is opened.
   if (key.publicBlob !== undefined && !key.publicBlob.equals(certificate.key)) {
     warn(path, `is not for the key beside it, ${key.name}`);
@@ -61,21 +68,26 @@ export async function ownCertificate(
 }
 
 /**
- * Whether an identity is no certificate, or one that may let somebody in.
+ * Looks whether an identity that may be a certificate can let somebody in.
  *
  * @param identity The identity; a warning is logged where it is of no use.
- * @returns Whether to offer it.
+ * @returns The same; one with its fault where it is of no use.
  */
-export function usableCertificate({ name, publicBlob }: Identity): boolean {
-  return publicBlob === undefined || check(name, publicBlob) !== false;
+export function checkedIdentity(identity: Identity): Identity {
+  const { name, publicBlob } = identity;
+  const checked = publicBlob === undefined ? undefined : check(name, publicBlob);
+  return checked !== undefined && "fault" in checked ? checked : identity;
 }
 
-async function load(path: string, mayBeMissing = false): Promise<Certificate | undefined> {
+async function load(
+  path: string,
+  mayBeMissing = false,
+): Promise<Certificate | Useless | undefined> {
   try {
     const blob = await readPublicKeyFile(path);
     const certificate = blob === undefined ? undefined : check(path, blob);
     if (certificate === undefined) warn(path, "is no certificate");
-    return certificate || undefined;
+    return certificate;
   } catch (error) {
     const missing = systemCodeOf(error) === "ENOENT";
     if (missing && mayBeMissing) return undefined;
@@ -84,17 +96,26 @@ async function load(path: string, mayBeMissing = false): Promise<Certificate | u
   }
 }
 
-/** @returns undefined for a plain key, false for a certificate of no use, which is warned of. */
-function check(name: string, blob: Buffer): Certificate | false | undefined {
+/** @returns undefined for a plain key; a certificate of no use is warned of. */
+function check(name: string, blob: Buffer): Certificate | Useless | undefined {
   try {
     const certificate = readCertificate(blob);
     const fault = certificate && userFault(certificate);
-    if (fault === undefined) return certificate;
-    warn(name, fault);
+    return fault === undefined ? certificate : useless(name, fault);
   } catch (error) {
-    warn(name, `cannot be read: ${messageOf(error)}`);
+    return useless(name, `cannot be read: ${messageOf(error)}`);
   }
-  return false;
+}
+
+function useless(name: string, fault: string): Useless {
+  warn(name, fault);
+  return {
+    name: `certificate ${name}`,
+    publicBlob: undefined,
+    fault,
+    publicKey: () => Promise.resolve(undefined),
+    sign: () => Promise.reject(new Error(fault)),
+  };
 }
 
 function userFault(certificate: Certificate): string | undefined {

@@ -385,7 +385,8 @@ function handshake(
         engine._protocol,
         certificateAlgorithms(preferred, options.algorithms?.serverHostKey),
       );
-      authenticator.authenticate(new UserAuth(engine._protocol, options.username)).catch(fail);
+      const userAuth = new UserAuth(engine._protocol, options.username, certificate);
+      authenticator.authenticate(userAuth).catch(fail);
       // What ssh2 does not show, and sshd explains its refusals with.
       engine._protocol._handlers.DEBUG = (_protocol, _display, message) => {
         if (said.length < MAX_SAID) said.push(message.slice(0, MAX_SAID_LENGTH));

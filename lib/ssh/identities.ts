@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { adviceOf } from "../errors.ts";
 import { logger } from "../log.ts";
 import { agentIdentities, agentSocket } from "./agent.ts";
-import { namedCertificates, ownCertificate, usableCertificate } from "./certificates.ts";
+import { checkedIdentity, namedCertificates, ownCertificate } from "./certificates.ts";
 import {
   fileIdentity,
   heldIdentity,
@@ -68,7 +68,7 @@ export async function gatherIdentities(sources: IdentitySources): Promise<Identi
   const named = [...texts, ...await fromFiles(sources, held)];
   // Any key of the agent may sign for a certificate that was named: it is not offered itself.
   const certificates = await namedCertificates(sources.certificates ?? [], [...held, ...named]);
-  const agent = held.filter((identity) => usableCertificate(identity));
+  const agent = held.map(checkedIdentity);
   const inBoth = agent.filter((identity) => holds(named, identity));
   const others = sources.only ? [] : agent.filter((identity) => !holds(named, identity));
   const rest = named.filter((identity) => !holds(held, identity) && canSign(identity, sources));

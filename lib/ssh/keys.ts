@@ -6,7 +6,7 @@
 import { Buffer } from "node:buffer";
 import { readFile, stat } from "node:fs/promises";
 import process from "node:process";
-import { messageOf, SessionError, systemCodeOf } from "../errors.ts";
+import { adviceOf, messageOf, SessionError, systemCodeOf } from "../errors.ts";
 import { logger } from "../log.ts";
 import type { SessionBinding } from "./agent_client.ts";
 import { isFidoType, keyTypeOf } from "./key_algorithms.ts";
@@ -25,6 +25,8 @@ export interface Identity {
   readonly publicBlob: Buffer | undefined;
   /** Why only an agent can sign for it, to follow its name; missing where it signs itself. */
   readonly needsAgent?: string | undefined;
+  /** Why it is of no use, to follow its name; it is kept to be told of when nothing else will do. */
+  readonly fault?: string | undefined;
   /**
    * The public key or certificate, to be offered.
    *
@@ -54,6 +56,9 @@ export interface Unlock {
 /** Bytes of a key file; real ones have a few thousand. */
 const MAX_KEY_FILE = 1024 * 1024;
 const PASSPHRASE_TRIES = 3;
+const GIVE_PASSPHRASE =
+  "--passphrase env:NAME (in the library, passphrase) or a program in SSH_ASKPASS can give it";
+const NOT_OPENED = "is not opened by the passphrase that was given";
 const ONLY_PUBLIC = "is only a public key";
 const ON_AUTHENTICATOR = "is a key on a FIDO authenticator";
 
@@ -126,8 +131,8 @@ export function textIdentity(name: string, given: string, unlock: Unlock = {}): 
   if (unlock.prompter !== undefined) return new EncryptedIdentity(name, text, publicBlob, unlock);
   const reason = unlock.passphrase === undefined
     ? "is encrypted and no passphrase was given"
-    : "is not opened by the passphrase that was given";
-  throw unreadable(name, reason);
+    : NOT_OPENED;
+  throw unreadable(name, reason, unlock.passphrase === undefined ? { hint: GIVE_PASSPHRASE } : {});
 }
 
 /**
@@ -191,12 +196,17 @@ class EncryptedIdentity implements Identity {
   }
 
   async publicKey(): Promise<Buffer | undefined> {
-    return this.#publicBlob ?? (await this.#decrypt())?.publicBlob;
+    const blob = this.#publicBlob ?? (await this.#decrypt())?.publicBlob;
+    // Nothing of it can be offered, so this is the only word about it.
+    if (blob === undefined && this.#unlock.prompter === undefined) {
+      log.warn("{reason}", { reason: adviceOf(this.#locked()) });
+    }
+    return blob;
   }
 
   async sign(data: Buffer, algorithm: string): Promise<Buffer> {
     const key = await this.#decrypt();
-    if (key === undefined) throw unreadable(this.name, "was not decrypted");
+    if (key === undefined) throw this.#locked();
     return signWith(this.name, key, data, algorithm);
   }
 
@@ -216,9 +226,18 @@ class EncryptedIdentity implements Identity {
     const { passphrase } = this.#unlock;
     if (passphrase === undefined || this.#triedPassphrase) return;
     this.#triedPassphrase = true;
-    if (this.#open(passphrase)) return;
-    log.warn("{reason}", {
-      reason: `identity ${this.name} is not opened by the passphrase that was given`,
+    // Where nobody can be asked next, it is the reason for all that follows, and told with that.
+    if (this.#open(passphrase) || this.#unlock.prompter === undefined) return;
+    log.warn("{reason}", { reason: unreadable(this.name, NOT_OPENED).message });
+  }
+
+  /** Why it cannot sign. */
+  #locked(): SessionError {
+    const { passphrase, prompter } = this.#unlock;
+    if (prompter !== undefined) return unreadable(this.name, "was not decrypted");
+    if (passphrase !== undefined) return unreadable(this.name, NOT_OPENED);
+    return unreadable(this.name, "is encrypted, and nobody could be asked for its passphrase", {
+      hint: GIVE_PASSPHRASE,
     });
   }
 

@@ -61,15 +61,22 @@ export class UserAuth {
   /**
    * @param protocol The protocol object of the connection.
    * @param username The user's name on the server.
+   * @param certificate Tells the certificate that the server showed in the last exchange, if any.
    */
-  constructor(protocol: EngineProtocol, username: string) {
+  constructor(
+    protocol: EngineProtocol,
+    username: string,
+    certificate: () => Buffer | undefined = () => undefined,
+  ) {
     this.#protocol = protocol;
     this.#username = username;
     const judge = protocol._hostVerifier;
     protocol._hostVerifier = (hostKey, verdict) => {
       // A later exchange has another signature, but the session keeps the first one's identifier.
       const { _sig: signature = Buffer.alloc(0) } = protocol._kex;
-      this.#proof ??= { hostKey: Buffer.from(hostKey), signature: Buffer.from(signature) };
+      // An agent that limits a key by @cert-authority lines wants the certificate, as ssh shows it.
+      const shown = Buffer.from(certificate() ?? hostKey);
+      this.#proof ??= { hostKey: shown, signature: Buffer.from(signature) };
       return judge(hostKey, verdict);
     };
     const handlers = protocol._handlers;

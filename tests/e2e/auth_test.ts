@@ -17,7 +17,7 @@ import { skipUnlessDropbear, startDropbear } from "../support/dropbear.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
 import { startAgent } from "../support/ssh_agent.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
-import { run, skipUnless } from "../support/tools.ts";
+import { run, skipUnless, tempDir } from "../support/tools.ts";
 import { warned } from "../support/warnings.ts";
 
 const sshd = skipUnless("sshd", "ssh-keygen");
@@ -226,6 +226,48 @@ test("a key that the agent may use for some hosts only is used for those", withA
   );
 });
 
+test(
+  "a key for the hosts of an authority is used where its certificate is shown",
+  withAgent,
+  async () => {
+    await using folder = await tempDir();
+    const [authority, stranger] = [await makeKey(folder.path), await makeKey(folder.path)];
+    /** A server whose host key this authority has signed. */
+    const certified = async (signer: KeyPair) => {
+      const host = await makeKey(folder.path);
+      const sign = ["-q", "-s", signer.path, "-I", "a test", "-h", "-n", "here", host.publicPath];
+      assert.equal((await run("ssh-keygen", sign)).status, 0);
+      const config = [`HostCertificate ${host.path}-cert.pub`];
+      return await startSshd({ hostKeys: [host], config });
+    };
+    await using server = await certified(authority);
+    await using other = await certified(stranger);
+    await other.authorize(server.identityKey.publicLine);
+    const known = join(folder.path, "known_hosts");
+    const lines = [authority, stranger].map((key) => `@cert-authority here ${key.publicLine}\n`);
+    await writeFile(known, lines[0] ?? "");
+    await using agent = await startAgent();
+    const { status, stderr } = await agent.add("-q", "-h", "here", "-H", known, server.identity);
+    assert.equal(status, 0, stderr);
+    await writeFile(known, lines.join(""));
+    const meet = async ({ host, port, user }: SshServer) => {
+      const tunnel = await connect({
+        ...{ host, port, username: user, identityFiles: [], agent: agent.socket },
+        ...{ hostKeyAlias: "here", userKnownHosts: [known], globalKnownHosts: [] },
+        strictHostKeyChecking: "yes",
+      });
+      await tunnel.close();
+    };
+    await meet(server);
+    await warned(async (warnings) => {
+      await assert.rejects(meet(other), { code: "auth-failed" });
+      assert.deepEqual(warnings, [
+        "the agent did not sign with fairlead test (agent): it refused",
+      ]);
+    });
+  },
+);
+
 test("keys of an agent that are none are passed over", sshd, async () => {
   await using server = await startSshd({ config: ["MaxAuthTries 3"] });
   const blobs = [
@@ -296,11 +338,25 @@ test("an RSA key that is too short is not offered, and the warning says so", ssh
   const identityFiles = [key.path];
   await login(server, { identityFiles, requiredRsaSize: 2048 });
   await warned(async (warnings) => {
-    await refused(server, { identityFiles, requiredRsaSize: 2049 });
+    const { message } = await refused(server, { identityFiles, requiredRsaSize: 2049 });
+    const reason = "is an RSA key of 2048 bits, and RequiredRSASize is 2049";
+    assert.ok(message.endsWith(`; nothing was offered; left out: ${key.path} ${reason}`), message);
     assert.deepEqual(warnings, [
       `identity ${key.path} is not used: an RSA key of 2048 bits, and RequiredRSASize is 2049`,
     ]);
   });
+});
+
+test("a refusal names the keys that were left out, and not without end", sshd, async () => {
+  await using server = await startSshd();
+  const paths: string[] = [];
+  for (let count = 0; count < 5; count++) paths.push((await makeKey(server.dir)).path);
+  const options = { pubkeyAcceptedAlgorithms: "-ssh-ed25519" };
+  const { message } = await refused(server, { identityFiles: paths, ...options });
+  const off = paths.slice(0, 3).map((path) =>
+    `${path} is of a type that PubkeyAcceptedAlgorithms leaves out (ssh-ed25519)`
+  );
+  assert.ok(message.endsWith(`; left out: ${off.join("; ")}; and 2 more`), message);
 });
 
 test("a list of algorithms that is wrong is refused before anything is sent", sshd, async () => {

@@ -157,7 +157,13 @@ test("a certificate of no use is passed over, with one warning that says why", s
     // Seven keys would be one too many for the server.
     const log = await login({ identityFiles: [...identityFiles.slice(0, 3), good] });
     assert.equal(log.match(/publickey test/g)?.length, 5, log);
-    await refused({ identityFiles: identityFiles.slice(3) });
+    const { message } = await refused({ identityFiles: identityFiles.slice(3) });
+    assert.ok(
+      message.endsWith(
+        `; left out: certificate ${broken}-cert.pub cannot be read: the data ends early`,
+      ),
+      message,
+    );
     assert.deepEqual(warnings, [
       `certificate ${expired}-cert.pub expired on 2020-01-02T00:00:00Z`,
       `certificate ${early}-cert.pub is not valid before 2099-01-01T00:00:00Z; ` +
@@ -173,6 +179,14 @@ test("a certificate of no use is passed over, with one warning that says why", s
     await login({ identityFiles: [good], certificateFiles: [missing, `${good}-cert.pub`] });
     assert.deepEqual(warnings, [`certificate ${missing} does not exist`]);
   });
+  const { message } = await refused({
+    identityFiles: [expired],
+    certificateFiles: [`${expired}-cert.pub`],
+  });
+  assert.ok(
+    message.endsWith(`; left out: certificate ${expired}-cert.pub expired on 2020-01-02T00:00:00Z`),
+    message,
+  );
 });
 
 test("certificates and FIDO keys stay out where their algorithms are off", withAgent, async () => {
@@ -181,7 +195,10 @@ test("certificates and FIDO keys stay out where their algorithms are off", withA
   await using agent = await startAgent([key]);
   for (const options of [{ identityFiles: [key.path] }, { agent: agent.socket }]) {
     const error = await refused({ ...options, pubkeyAcceptedAlgorithms: "-*cert*" });
-    assert.match(error.message, /; offered: [^,]*$/);
+    assert.match(
+      error.message,
+      /; offered: [^,;]*; left out: \S+.* is of a type that PubkeyAcceptedAlgorithms leaves out \(ssh-ed25519-cert-v01@openssh\.com\)$/,
+    );
     const log = await login({ ...options, pubkeyAcceptedAlgorithms: "*-cert-v01@openssh.com" });
     assert.equal(log.match(/publickey test/g)?.length, 1, log);
   }

@@ -165,7 +165,7 @@ test(
     await fails(changed({ PreferredAuthentications: "password" }, server), {
       code: "auth-failed",
       message: /: permission denied \(publickey,password\); nothing was offered$/,
-      hint: /./,
+      hint: /nobody could be asked for a password: --password env:NAME /,
     });
   },
 );
@@ -360,6 +360,25 @@ test("a server with no cipher in common", skip, async () => {
     message: /^127\.0\.0\.1:\d+ and fairlead have no cipher algorithm in common: it offers only \S/,
     hint: /-o Ciphers=\+aes256-ctr /,
   });
+});
+
+test("an agent that is gone is told only to who asks, unless it was named", skip, async () => {
+  const gone = join(sshd.dir, "no-agent");
+  const env = { ...home.env, SSH_AUTH_SOCK: gone };
+  const options = [
+    ...["-F", "none", "-i", sshd.identity, "-p", String(sshd.port)],
+    ...["-o", `UserKnownHostsFile=${sshd.knownHosts}`],
+  ];
+  const login = async (...more: string[]) => {
+    const args = [...more, ...options, `${sshd.user}@${sshd.host}`, "true"];
+    const { status, stderr } = await fairlead(args, { env });
+    assert.equal(status, 0, stderr);
+    return stderr;
+  };
+  assert.equal(await login(), "");
+  const told = new RegExp(`^fairlead: the agent at ${gone} gives no keys: .`, "m");
+  assert.match(await login("-v"), told);
+  assert.match(await login("-o", `IdentityAgent=${gone}`), told);
 });
 
 test(

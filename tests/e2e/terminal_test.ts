@@ -153,6 +153,8 @@ test("Ctrl-C at a passphrase turns the echo on again", skip, async () => {
     const { status, echo, screen } = await terminal.end();
     assert.deepEqual({ status, echo }, { status: 130, echo: true });
     assert.doesNotMatch(screen, /fairlead:/);
+    // What follows begins on a line of its own, and that is the next one.
+    assert.match(screen, /nter passphrase for key '[^\n]*': ?(\^C)?\nspeed /);
   });
 });
 
@@ -204,6 +206,8 @@ test("a password is asked for, not shown, and may be wrong", skipPasswords, asyn
     await terminal.type(PASSWORD);
     const screen = await listensUntilInterrupted(terminal);
     assert.match(screen, new RegExp(`^${user}@${host}'s password: ?$`, "m"));
+    const again = `password: ?\\nfairlead: permission denied, please try again\\n${user}@`;
+    assert.match(screen.replace(/^fairlead: debug.*\n/gm, ""), new RegExp(again));
     assert.doesNotMatch(screen, /fish|chips/);
   });
 });
