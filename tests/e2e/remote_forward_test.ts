@@ -206,7 +206,11 @@ test("a far caller that leaves at once leaves nothing", skip, async () => {
     if (count % 2 === 0) caller.resetAndDestroy();
     else caller.destroy();
   }
-  await waitFor(() => forward.stats.total === 20);
+  // The server takes callers in their order, and need not announce one that has reset already: when
+  // the last one was answered, all the others were announced that ever will be.
+  const { bytes } = await transfer(forward.port as number, { send: 1000 });
+  assert.equal(bytes, 1000);
+  assert.ok(forward.stats.total > 10, `${forward.stats.total} were announced`);
   await waitFor(() => forward.stats.open === 0 && tunnel.channelCount === 0 && echo.open === 0);
 });
 
