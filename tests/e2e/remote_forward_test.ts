@@ -210,6 +210,10 @@ test("a far caller that leaves at once leaves nothing", skip, async () => {
   // the last one was answered, all the others were announced that ever will be.
   const { bytes } = await transfer(forward.port as number, { send: 1000 });
   assert.equal(bytes, 1000);
+  const taken = new RegExp(`Connection to port ${forward.port} forwarding to`, "g");
+  await waitFor(() => forward.stats.total === sshd.log().match(taken)?.length, {
+    what: "every caller that the server has taken being counted",
+  });
   assert.ok(forward.stats.total > 10, `${forward.stats.total} were announced`);
   await waitFor(() => forward.stats.open === 0 && tunnel.channelCount === 0 && echo.open === 0);
 });
