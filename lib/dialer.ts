@@ -80,6 +80,13 @@ export interface Dialer {
     accept: (incoming: Incoming) => void,
     options?: { signal?: AbortSignal },
   ): Promise<RemoteListener>;
+  /**
+   * Whether one more caller may come in while nothing can be dialled. Until then a listener leaves
+   * its callers in its backlog, unread.
+   *
+   * @returns undefined where there is room; otherwise what settles when it is worth asking again.
+   */
+  room?(): Promise<void> | undefined;
 }
 
 /**

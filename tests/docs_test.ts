@@ -89,7 +89,7 @@ test("deno.json and package.json name the same version and the same dependencies
 
 test("the imports follow the arrows of the layout", () => {
   const rank: Record<string, number> = {
-    ...{ "": 0, ssh: 1, forward: 2, tunnel: 3, server: 3, ssh_config: 4, cli: 5 },
+    ...{ "": 0, ssh: 1, session: 2, forward: 2, tunnel: 3, server: 3, ssh_config: 4, cli: 5 },
   };
   for (const file of globSync("lib/**/*.ts", { cwd: ROOT })) {
     const from = folderOf(file);
@@ -100,6 +100,9 @@ test("the imports follow the arrows of the layout", () => {
       const to = folderOf(join(file, "..", target));
       assert.ok((rank[to] ?? 9) <= (rank[from] ?? 0), `${file} imports ${target}`);
       assert.ok(from === to || from !== "forward" || to !== "ssh", `${file} imports ${target}`);
+      const siblings = from !== to &&
+        [from, to].every((one) => ["forward", "session"].includes(one));
+      assert.ok(!siblings, `${file} imports ${target}`);
     }
   }
 });

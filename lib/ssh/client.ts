@@ -82,6 +82,10 @@ export class SshClient implements Dialer {
   #failure: SessionError | undefined;
   /** Settles when the connection is over: undefined after close(), otherwise the reason. */
   readonly closed: Promise<SessionError | undefined>;
+  /** Called with every piece that comes in. */
+  onReceived: (() => void) | undefined;
+  /** Called when an exchange of keys does not come to its end. */
+  onStalled: ((reason: SessionError) => void) | undefined;
 
   private constructor(
     engine: EngineClient,
@@ -97,6 +101,7 @@ export class SshClient implements Dialer {
     this.#listeners = new Listeners(engine, transport, said);
     this.#openTimeout = options.openTimeout ?? DEFAULT_OPEN_TIMEOUT;
     const target = formatAddress(options);
+    transport.stream.on("data", () => this.onReceived?.());
     engine.on("error", (error) => {
       this.#failure ??= sessionFailure(error, target);
     });
@@ -214,8 +219,23 @@ export class SshClient implements Dialer {
     clearTimeout(timer);
   }
 
-  /** Breaks the connection off, and all that carries it, without a word to the server. */
-  destroy(): void {
+  /**
+   * Asks the server for a sign of life: a request that it does not know is answered as well (RFC
+   * 4254 section 4).
+   */
+  probe(): void {
+    if (this.#transport.lost) return;
+    this.#engine._callbacks.push(() => {});
+    this.#engine._protocol.ping();
+  }
+
+  /**
+   * Breaks the connection off, and all that carries it, without a word to the server.
+   *
+   * @param reason What `closed` settles with.
+   */
+  destroy(reason?: SessionError): void {
+    this.#failure ??= reason;
     this.#route.destroy();
   }
 

@@ -144,6 +144,13 @@ export interface ConnectOptions {
   readonly tcpKeepAlive?: boolean;
   /** Milliseconds for each step until the session is open; 30,000 by default. */
   readonly connectTimeout?: number;
+  /**
+   * Inactivity after which an open channel is closed, in milliseconds by the channel's type
+   * (ChannelTimeout of ssh_config(5)): `direct-tcpip`, `forwarded-tcpip`,
+   * `direct-streamlocal@openssh.com`, `forwarded-streamlocal@openssh.com`, `session`. A type may
+   * hold `*` and `?`; the first that matches counts, and 0 stands for no limit, as no match does.
+   */
+  readonly channelTimeouts?: Readonly<Record<string, number>>;
   /** Called with what the server says before authentication. */
   readonly onBanner?: (text: string) => void;
   /** Gives the connection up while it is being made. */

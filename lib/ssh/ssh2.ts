@@ -20,6 +20,8 @@ export type { ClientChannel, SshKey };
 export interface EngineClient extends ssh2.Client {
   readonly _protocol: EngineProtocol;
   readonly _chanMgr: { readonly _count: number };
+  /** Who waits for the answers to global requests, in the order of asking. */
+  readonly _callbacks: ((had: boolean | Error) => void)[];
 }
 
 /** The protocol machine below a client or a server connection. */
@@ -51,6 +53,8 @@ export interface EngineProtocol {
   readonly _strictMode: boolean | undefined;
   /** Sends KEXINIT, unless keys are being exchanged already. */
   rekey(): void;
+  /** Sends GLOBAL_REQUEST with the name keepalive@openssh.com. */
+  ping(): void;
   /** Sends USERAUTH_REQUEST with the method `none`. */
   authNone(username: string): void;
   /** The same with `password`. */

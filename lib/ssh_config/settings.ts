@@ -127,6 +127,16 @@ export interface Settings extends KeywordSettings {
   passphraseVariable?: string;
   /** Where log lines go instead of stderr. */
   logFile?: string;
+  /** Whether a first connection that fails is tried again. */
+  wait?: boolean;
+  /** How often a lost link is tried to be made anew. */
+  retries?: number;
+  /** The same as a time, in milliseconds. */
+  retryFor?: number;
+  /** Milliseconds that a caller waits for a lost link. */
+  park?: number;
+  /** Milliseconds without any connection after which the program ends. */
+  idleTimeout?: number;
   json: boolean;
   /** Where each keyword was said first, for messages. */
   readonly origins: Map<string, string>;
