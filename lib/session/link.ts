@@ -11,6 +11,8 @@ import type { RemoteCommand } from "../ssh/command.ts";
 export interface Link extends Dialer {
   /** Settles when it is over: undefined after `close()`, otherwise the reason. It never rejects. */
   readonly closed: Promise<SessionError | undefined>;
+  /** Channels that are open, being opened, or waiting for the peer's CLOSE. */
+  readonly channelCount: number;
   /** Called with every piece that comes in, whatever it is: the peer is alive. */
   onReceived: (() => void) | undefined;
   /**
