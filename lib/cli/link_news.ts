@@ -20,7 +20,7 @@ export function linkNews(output: Output, name: string): (change: StateChange) =>
       since = performance.now();
       output.event(
         { event: "lost", reason, lost },
-        `lost the connection: ${reason}; ${reset(lost)}connecting again, and still listening`,
+        `lost the connection (${reason}); ${reset(lost)}connecting again`,
       );
     }
     if (from === "reconnecting" && to === "open") {

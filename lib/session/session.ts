@@ -207,7 +207,9 @@ export class Session implements Dialer {
    * @returns When no connection is left; within seconds also where the server is silent.
    */
   async close(): Promise<void> {
-    this.#end("closed", "closed here");
+    const message = `the session to ${this.#name} is closed`;
+    const failure = new SessionError(message, { code: "connection-lost" });
+    this.#end("closed", "closed here", failure);
     await Promise.all([...this.#generations].map(({ link }) => link.close()));
     this.#settle(undefined);
   }
@@ -377,7 +379,7 @@ export class Session implements Dialer {
     this.#settle(failure);
   }
 
-  #end(to: "closed" | "failed", reason: string, failure = this.#cancelled(), lost = 0): void {
+  #end(to: "closed" | "failed", reason: string, failure: SessionError, lost = 0): void {
     if (this.#machine.over) return;
     this.#machine.to(to, reason, this.#concerned(lost));
     this.#effort.abort();
@@ -421,7 +423,7 @@ export class Session implements Dialer {
   }
 
   #cancelled(): SessionError {
-    return new SessionError(`the session to ${this.#name} was closed`, { code: "cancelled" });
+    return new SessionError(`connecting to ${this.#name} was cancelled`, { code: "cancelled" });
   }
 
   #closedByPeer(): SessionError {
