@@ -64,6 +64,8 @@ export interface ClientOptions extends RouteOptions {
   readonly rekeyLimit?: RekeyLimit;
   /** Milliseconds that a server may be silent while keys are exchanged anew; 120,000 by default. */
   readonly rekeyTimeout?: number;
+  /** Milliseconds that an exchange of keys may take before it is called stalled; 10,000 by default. */
+  readonly rekeyStallTimeout?: number;
   /** Milliseconds for a channel to be confirmed or refused; 135,000 by default. */
   readonly openTimeout?: number;
   /** Called with what the server says before authentication (RFC 4252 section 5.4). */
@@ -104,6 +106,8 @@ export class SshClient implements Dialer {
     transport.stream.on("data", () => this.onReceived?.());
     engine.on("error", (error) => {
       this.#failure ??= sessionFailure(error, target);
+      // From now on ssh2's protocol object throws on every use.
+      transport.fail(CLOSE_TIMEOUT);
     });
     this.closed = new Promise((resolve) => {
       engine.once("close", () => {
@@ -129,8 +133,10 @@ export class SshClient implements Dialer {
     // A late error that nobody listens to ends the process (SSH2_NOTES row 18).
     engine.on("error", (error) => log.debug("engine: {reason}", { reason: messageOf(error) }));
     const said: string[] = [];
+    let client: SshClient | undefined;
+    const onStalled = (reason: SessionError) => client?.onStalled?.(reason);
     try {
-      await handshake(engine, transport, options, stepTimeout(options), said, route.address);
+      await handshake(engine, transport, options, { said, address: route.address, onStalled });
     } catch (error) {
       if (options.signal?.aborted) route.destroy();
       const reason = error instanceof SessionError ? await route.explain(error) : error;
@@ -141,7 +147,7 @@ export class SshClient implements Dialer {
       user: options.username,
       host: formatAddress(options),
     });
-    return new SshClient(engine, transport, route, said, options);
+    return client = new SshClient(engine, transport, route, said, options);
   }
 
   /** Channels that ssh2 still keeps: open, being opened, or waiting for the peer's CLOSE. */
@@ -289,15 +295,24 @@ export class SshClient implements Dialer {
   }
 }
 
+/** What a handshake shares with the connection that comes of it. */
+interface Surroundings {
+  /** Takes the server's debug messages, also later. */
+  readonly said: string[];
+  /** The server's IP address, where it is known. */
+  readonly address: string | undefined;
+  /** Hears of later exchanges of keys that take too long. */
+  readonly onStalled: (reason: SessionError) => void;
+}
+
 /** Resolves when the server has let us in. */
 function handshake(
   engine: EngineClient,
   transport: Transport,
   options: ClientOptions,
-  timeout: number,
-  said: string[],
-  address: string | undefined,
+  { said, address, onStalled }: Surroundings,
 ): Promise<void> {
+  const timeout = stepTimeout(options);
   const target = formatAddress(options);
   const name = hostName(options.host, options.port);
   const authenticator = new Authenticator(options.username, options.host, options.credentials);
@@ -400,7 +415,11 @@ function handshake(
       });
       offerMethods(engine._protocol, algorithms.kex);
       noteLaxKeyExchange(engine, target);
-      keepKeysFresh(engine, transport, options.rekeyLimit, options.rekeyTimeout);
+      keepKeysFresh(engine, transport, onStalled, {
+        limit: options.rekeyLimit,
+        silence: options.rekeyTimeout,
+        stalled: options.rekeyStallTimeout,
+      });
       const certificate = offerCertificates(
         engine._protocol,
         certificateAlgorithms(preferred, options.algorithms?.serverHostKey),

@@ -22,6 +22,8 @@ const GIB = 2 ** 30;
 const MOST_BYTES = { small: GIB, large: 64 * GIB };
 /** Milliseconds without a byte from the peer while keys are exchanged. */
 const SILENCE = 120_000;
+/** Milliseconds for a whole exchange, until whoever owns the connection should have another one. */
+const STALLED = 10_000;
 /** The most that a timer can wait, in milliseconds. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
@@ -50,19 +52,29 @@ export function checkRekeyLimit(limit: RekeyLimit): void {
   }
 }
 
+/** What may be said about exchanges of keys. */
+export interface RekeyOptions {
+  /** How long the same keys are used. */
+  readonly limit?: RekeyLimit | undefined;
+  /** Milliseconds that a server may take between two signs of life during an exchange; 120,000. */
+  readonly silence?: number | undefined;
+  /** Milliseconds that an exchange may take before it counts as stalled; 10,000. */
+  readonly stalled?: number | undefined;
+}
+
 /**
  * Makes new keys whenever the limit is reached.
  *
  * @param engine ssh2's client, after `connect()` and before anything was received.
  * @param transport Its stream.
- * @param limit How long the same keys are used.
- * @param silence Milliseconds that a server may take between two signs of life during an exchange.
+ * @param onStalled Called once in an exchange that takes too long; it goes on all the same.
+ * @param options The limits.
  */
 export function keepKeysFresh(
   engine: EngineClient,
   transport: Transport,
-  limit: RekeyLimit = {},
-  silence: number = SILENCE,
+  onStalled: (reason: SessionError) => void,
+  { limit = {}, silence = SILENCE, stalled = STALLED }: RekeyOptions = {},
 ): void {
   const { _protocol: protocol } = engine;
   let ready = false;
@@ -71,6 +83,7 @@ export function keepKeysFresh(
   let received = 0;
   let byTime: ReturnType<typeof setTimeout> | undefined;
   let deadline: ReturnType<typeof setTimeout> | undefined;
+  let stall: ReturnType<typeof setTimeout> | undefined;
 
   const watchSilence = () => {
     clearTimeout(deadline);
@@ -78,7 +91,10 @@ export function keepKeysFresh(
   };
   const begin = () => {
     transport.hold();
-    if (ready) watchSilence();
+    if (!ready) return;
+    watchSilence();
+    // Not anew with the peer's KEXINIT, nor with anything else that it sends: nobody can write.
+    stall ??= setTimeout(() => onStalled(stalledExchange(stalled)), stalled);
   };
   const rekey = (why: string) => {
     if (!ready || protocol._kexinit !== undefined || transport.lost) return;
@@ -108,8 +124,9 @@ export function keepKeysFresh(
       });
     }
     clearTimeout(deadline);
+    clearTimeout(stall);
     clearTimeout(byTime);
-    deadline = undefined;
+    deadline = stall = undefined;
     most = Math.min(limit.bytes ?? Infinity, mostBytes([cs.cipher, sc.cipher]));
     since = { sent: transport.sent, received };
     if (limit.seconds !== undefined) {
@@ -121,6 +138,7 @@ export function keepKeysFresh(
   engine.once("ready", () => ready = true);
   transport.stream.once("close", () => {
     clearTimeout(deadline);
+    clearTimeout(stall);
     clearTimeout(byTime);
   });
 }
@@ -147,6 +165,11 @@ export function holdDuringExchange(
 
 function mostBytes(ciphers: readonly string[]): number {
   return ciphers.every((name) => name.startsWith("aes")) ? MOST_BYTES.large : MOST_BYTES.small;
+}
+
+function stalledExchange(limit: number): SessionError {
+  const seconds = limit / 1000;
+  return new SessionError(`new keys were not agreed on within ${seconds} s`, { code: "timeout" });
 }
 
 function silentServer(silence: number): SessionError {

@@ -45,6 +45,20 @@ export class Transport {
     }
   }
 
+  /**
+   * Counts as lost from now on: ssh2 has given the connection up. Its last word may still leave, but
+   * a peer that does not hang up would keep the stream open for ever.
+   *
+   * @param timeout Milliseconds until the stream is destroyed.
+   */
+  fail(timeout: number): void {
+    if (this.#lost) return;
+    this.#lost = true;
+    const timer = setTimeout(() => this.stream.destroy(), timeout);
+    this.stream.once("close", () => clearTimeout(timer));
+    this.#release();
+  }
+
   /** Whether the stream has ended or failed: nothing can be sent any more. */
   get lost(): boolean {
     return this.#lost;
