@@ -157,27 +157,45 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal;
 }
 
+/** One attempt to connect, of a session that may make many. */
+export interface ConnectAttempt {
+  /** Gives it up, as the signals of the options do. */
+  readonly signal?: AbortSignal;
+  /**
+   * Called once the first server of the way has taken the connection, directly or through a proxy;
+   * a ProxyCommand counts as soon as it runs.
+   */
+  readonly reached?: () => void;
+  /** Milliseconds until then, where that should be less than `connectTimeout`. */
+  readonly reachTimeout?: number | undefined;
+}
+
 /**
  * Connects to a server, through others where there are any, and authenticates.
  *
  * @param options Where to, and with what.
+ * @param attempt What concerns this attempt alone.
  * @returns The open connection.
  * @throws {SessionError} When any step fails; the code tells which, and the message which server.
  * @throws {TypeError} When an option is malformed.
  */
-export async function connectHost(options: ConnectOptions): Promise<SshClient> {
-  const way = wayTo(options).map(withoutPerson);
+export async function connectHost(
+  options: ConnectOptions,
+  attempt: ConnectAttempt = {},
+): Promise<SshClient> {
+  const way = wayTo(options).map(withoutPerson).map((server) => withSignal(server, attempt.signal));
   way.forEach(check);
+  const reach = { reached: once(attempt.reached), reachTimeout: attempt.reachTimeout };
   let hop: Hop | undefined;
   for (const [index, server] of way.slice(0, -1).entries()) {
     const name = hopName(server, index + 1, way.length - 1);
     try {
-      hop = { client: await connectOne(server, hop), name };
+      hop = { client: await connectOne(server, hop, reach), name };
     } catch (error) {
       throw hopFailure(name, error);
     }
   }
-  return await connectOne(way.at(-1) ?? options, hop);
+  return await connectOne(way.at(-1) ?? options, hop, reach);
 }
 
 /** The servers in the order to connect to them. */
@@ -211,6 +229,20 @@ function withoutPerson(options: ConnectOptions): ConnectOptions {
   return rest;
 }
 
+function withSignal(options: ConnectOptions, signal: AbortSignal | undefined): ConnectOptions {
+  if (signal === undefined) return options;
+  const own = options.signal === undefined ? [] : [options.signal];
+  return { ...options, signal: AbortSignal.any([signal, ...own]) };
+}
+
+/** A changed host key may be tried once more, over another connection. */
+function once(callback: (() => void) | undefined): () => void {
+  return () => {
+    callback?.();
+    callback = undefined;
+  };
+}
+
 function check(options: ConnectOptions, index: number): void {
   const { host, port = 22, jump, proxy, proxyCommand } = options;
   if (host === "") throw new TypeError("host must not be empty");
@@ -240,7 +272,11 @@ function hopName(server: ConnectOptions, position: number, count: number): strin
 }
 
 /** Connects to one server; a hop that does not lead there is closed. */
-async function connectOne(options: ConnectOptions, hop: Hop | undefined): Promise<SshClient> {
+async function connectOne(
+  options: ConnectOptions,
+  hop: Hop | undefined,
+  reach: Pick<RouteOptions, "reached" | "reachTimeout">,
+): Promise<SshClient> {
   const { port = 22, username = userName() } = options;
   try {
     const credentials = {
@@ -263,7 +299,7 @@ async function connectOne(options: ConnectOptions, hop: Hop | undefined): Promis
     };
     const hostKeys = verifierOf(options);
     for (;;) {
-      const route = await routeTo({ ...options, port }, hop);
+      const route = await routeTo({ ...options, ...reach, port }, hop);
       const client = { ...options, port, username, hostKeys, credentials, route };
       try {
         return await SshClient.connect(client);

@@ -10,7 +10,7 @@ import { formatAddress, type TcpAddress } from "../dialer.ts";
 import { FairleadError, messageOf, SessionError } from "../errors.ts";
 import { connectThroughHttp } from "./http_connect.ts";
 import type { ProxyStep } from "./proxy_answer.ts";
-import { type Route, type RouteOptions, stepTimeout } from "./route.ts";
+import { reachTimeout, type Route, type RouteOptions } from "./route.ts";
 import { connectThroughSocks } from "./socks_client.ts";
 
 /** A proxy. */
@@ -96,7 +96,7 @@ export async function proxyRoute(
   const proxy = readProxy(url, given);
   const name = `proxy ${proxy.kind}://${formatAddress(proxy)}`;
   const { family, bindAddress, connectionAttempts, tcpKeepAlive = true, signal } = options;
-  const timeout = stepTimeout(options);
+  const timeout = reachTimeout(options);
   const socket = await connectSocket(proxy, {
     family,
     bindAddress,
@@ -115,6 +115,7 @@ export async function proxyRoute(
     socket.destroy();
     throw proxyFailure(`the ${name} `, error);
   }
+  options.reached?.();
   return {
     stream: socket,
     explain: (error) => Promise.resolve(explain(error, name)),

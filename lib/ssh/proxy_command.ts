@@ -44,6 +44,7 @@ export async function proxyCommandRoute(command: string, options: RouteOptions):
     throw new SessionError(message, { code: "cancelled" });
   }
   const child = await start(command);
+  options.reached?.();
   return new ProxyCommand(command, formatAddress(options), child);
 }
 

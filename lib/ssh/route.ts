@@ -52,6 +52,10 @@ export interface RouteOptions {
   readonly connectTimeout?: number;
   /** Gives it up. */
   readonly signal?: AbortSignal;
+  /** Called once the server, or a command that leads to it, has taken the connection. */
+  readonly reached?: (() => void) | undefined;
+  /** Milliseconds for the server to take it, where that should be less than `connectTimeout`. */
+  readonly reachTimeout?: number | undefined;
 }
 
 /**
@@ -62,6 +66,18 @@ export interface RouteOptions {
  */
 export function stepTimeout(options: Pick<RouteOptions, "connectTimeout">): number {
   return options.connectTimeout ?? DEFAULT_TIMEOUT;
+}
+
+/**
+ * The deadline for the server to take the connection.
+ *
+ * @param options What was asked for.
+ * @returns Milliseconds.
+ */
+export function reachTimeout(
+  options: Pick<RouteOptions, "connectTimeout" | "reachTimeout">,
+): number {
+  return Math.min(stepTimeout(options), options.reachTimeout ?? Infinity);
 }
 
 /**
@@ -77,11 +93,12 @@ export async function directRoute(options: RouteOptions): Promise<Route> {
     family,
     bindAddress,
     attempts: connectionAttempts,
-    timeout: stepTimeout(options),
+    timeout: reachTimeout(options),
     signal,
   }).catch((error) => {
     throw connectFailure(error);
   });
+  options.reached?.();
   socket.setKeepAlive(tcpKeepAlive);
   return {
     stream: socket,
