@@ -162,11 +162,12 @@ export interface ConnectAttempt {
   /** Gives it up, as the signals of the options do. */
   readonly signal?: AbortSignal;
   /**
-   * Called once the first server of the way has taken the connection, directly or through a proxy;
-   * a ProxyCommand counts as soon as it runs.
+   * Called once the first server of the way has said anything, or has hung up: a connection that
+   * is taken and then silent may have met nothing but a kernel. A ProxyCommand counts as soon as it
+   * runs.
    */
   readonly reached?: () => void;
-  /** Milliseconds until then, where that should be less than `connectTimeout`. */
+  /** Milliseconds for a server to take the connection, where it is less than `connectTimeout`. */
   readonly reachTimeout?: number | undefined;
 }
 

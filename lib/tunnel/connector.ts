@@ -16,7 +16,7 @@ import { RememberedAnswers } from "./remembered.ts";
  */
 export function connector(options: ConnectOptions): Connect {
   const answers = new RememberedAnswers();
-  return async ({ signal }) => {
+  return async (attempt) => {
     const kept: (() => void)[] = [];
     const wrapped = new Map<Prompter, Prompter>();
     const remember = (person: Prompter): Prompter => {
@@ -27,7 +27,7 @@ export function connector(options: ConnectOptions): Connect {
       wrapped.set(person, prompter);
       return prompter;
     };
-    const link = await connectHost(forAttempt(options, signal, remember));
+    const link = await connectHost(forAttempt(options, remember), attempt);
     for (const keep of kept) keep();
     return link;
   };
@@ -36,14 +36,13 @@ export function connector(options: ConnectOptions): Connect {
 /** The same for every server on the way. */
 function forAttempt(
   options: ConnectOptions,
-  signal: AbortSignal,
   remember: (person: Prompter) => Prompter,
 ): ConnectOptions {
-  const { prompter, jump } = options;
+  // What gives the first attempt up, a timeout perhaps, must not give up a later one.
+  const { prompter, jump, signal: _first, ...rest } = options;
   return {
-    ...options,
-    signal,
+    ...rest,
     ...(prompter === undefined ? {} : { prompter: remember(prompter) }),
-    ...(jump === undefined ? {} : { jump: forAttempt(jump, signal, remember) }),
+    ...(jump === undefined ? {} : { jump: forAttempt(jump, remember) }),
   };
 }
