@@ -169,6 +169,8 @@ export interface ConnectAttempt {
   readonly reached?: () => void;
   /** Milliseconds for a server to take the connection, where it is less than `connectTimeout`. */
   readonly reachTimeout?: number | undefined;
+  /** Puts something between the servers and whoever they ask, such as a memory. */
+  readonly between?: (prompter: Prompter) => Prompter;
 }
 
 /**
@@ -184,7 +186,7 @@ export async function connectHost(
   options: ConnectOptions,
   attempt: ConnectAttempt = {},
 ): Promise<SshClient> {
-  const way = wayTo(options).map(withoutPerson).map((server) => withSignal(server, attempt.signal));
+  const way = wayTo(options).map(withoutPerson).map((server) => forAttempt(server, attempt));
   way.forEach(check);
   const reach = { reached: once(attempt.reached), reachTimeout: attempt.reachTimeout };
   let hop: Hop | undefined;
@@ -230,10 +232,14 @@ function withoutPerson(options: ConnectOptions): ConnectOptions {
   return rest;
 }
 
-function withSignal(options: ConnectOptions, signal: AbortSignal | undefined): ConnectOptions {
-  if (signal === undefined) return options;
+function forAttempt(options: ConnectOptions, { signal, between }: ConnectAttempt): ConnectOptions {
+  const { prompter } = options;
   const own = options.signal === undefined ? [] : [options.signal];
-  return { ...options, signal: AbortSignal.any([signal, ...own]) };
+  return {
+    ...options,
+    ...(signal === undefined ? {} : { signal: AbortSignal.any([signal, ...own]) }),
+    ...(prompter === undefined || between === undefined ? {} : { prompter: between(prompter) }),
+  };
 }
 
 /** A changed host key may be tried once more, over another connection. */
@@ -301,7 +307,7 @@ async function connectOne(
     const hostKeys = verifierOf(options);
     for (;;) {
       const route = await routeTo({ ...options, ...reach, port }, hop);
-      const client = { ...options, port, username, hostKeys, credentials, route };
+      const client = { ...options, ...reach, port, username, hostKeys, credentials, route };
       try {
         return await SshClient.connect(client);
       } catch (error) {

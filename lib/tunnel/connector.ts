@@ -16,33 +16,17 @@ import { RememberedAnswers } from "./remembered.ts";
  */
 export function connector(options: ConnectOptions): Connect {
   const answers = new RememberedAnswers();
-  return async (attempt) => {
-    const kept: (() => void)[] = [];
-    const wrapped = new Map<Prompter, Prompter>();
-    const remember = (person: Prompter): Prompter => {
-      const known = wrapped.get(person);
-      if (known !== undefined) return known;
-      const { prompter, keep } = answers.attempt(person);
-      kept.push(keep);
-      wrapped.set(person, prompter);
-      return prompter;
-    };
-    const link = await connectHost(forAttempt(options, remember), attempt);
-    for (const keep of kept) keep();
-    return link;
-  };
-}
-
-/** The same for every server on the way. */
-function forAttempt(
-  options: ConnectOptions,
-  remember: (person: Prompter) => Prompter,
-): ConnectOptions {
   // What gives the first attempt up, a timeout perhaps, must not give up a later one.
-  const { prompter, jump, signal: _first, ...rest } = options;
-  return {
-    ...rest,
-    ...(prompter === undefined ? {} : { prompter: remember(prompter) }),
-    ...(jump === undefined ? {} : { jump: forAttempt(jump, remember) }),
+  const { signal: _first, ...lasting } = options;
+  return async (attempt) => {
+    const wrapped = new Map<Prompter, ReturnType<RememberedAnswers["attempt"]>>();
+    const between = (person: Prompter): Prompter => {
+      const one = wrapped.get(person) ?? answers.attempt(person);
+      wrapped.set(person, one);
+      return one.prompter;
+    };
+    const link = await connectHost(lasting, { ...attempt, between });
+    for (const { keep } of wrapped.values()) keep();
+    return link;
   };
 }
