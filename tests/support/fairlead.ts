@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import type { SshServer } from "./ssh_server.ts";
+import type { Reach } from "./ssh_server.ts";
 import {
   type Exit,
   run,
@@ -50,7 +50,7 @@ export function fairlead(
 }
 
 /** The options that reach a server without looking at anything of this machine's user. */
-export function serverOptions(server: SshServer): string[] {
+export function serverOptions(server: Reach): string[] {
   const options = {
     UserKnownHostsFile: server.knownHosts,
     GlobalKnownHostsFile: "none",

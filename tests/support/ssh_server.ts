@@ -52,6 +52,9 @@ export interface SshServer extends Stoppable {
   restart(): Promise<void>;
 }
 
+/** What it takes to reach a server and to log in there. */
+export type Reach = Pick<SshServer, "host" | "port" | "user" | "identity" | "knownHosts">;
+
 /** What differs between one kind of SSH server and another. */
 export interface ServerKind {
   name: string;
@@ -88,7 +91,7 @@ export async function startSshServer(kind: ServerKind): Promise<SshServer> {
 }
 
 /** The options with which the real `ssh` reaches a server, for `ssh ...sshOptions(server) …`. */
-export function sshOptions(server: SshServer): string[] {
+export function sshOptions(server: Reach): string[] {
   const options = {
     UserKnownHostsFile: server.knownHosts,
     GlobalKnownHostsFile: "none",
