@@ -9,7 +9,7 @@ import { finished, pipeline } from "node:stream/promises";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FairleadError, SessionError } from "../lib/errors.ts";
-import { connect, type ConnectOptions, type Tunnel } from "../lib/tunnel/tunnel.ts";
+import { connect, type Tunnel, type TunnelOptions } from "../lib/tunnel/tunnel.ts";
 import { type SshServer, startSshd } from "./support/sshd.ts";
 import {
   digest,
@@ -32,7 +32,7 @@ import { makeKey } from "./support/keys.ts";
 const MiB = 1024 * 1024;
 const sshd = skipUnless("sshd", "ssh-keygen");
 
-function tunnelTo(server: SshServer, options: Partial<ConnectOptions> = {}): Promise<Tunnel> {
+function tunnelTo(server: SshServer, options: Partial<TunnelOptions> = {}): Promise<Tunnel> {
   return connect({
     host: server.host,
     port: server.port,
@@ -336,7 +336,7 @@ test(
   sshd,
   async () => {
     await using server = await startSshd();
-    const tunnel = await tunnelTo(server);
+    const tunnel = await tunnelTo(server, { retries: 0 });
     await using echo = await echoServer();
     await using source = await sourceServer(64 * MiB);
     const idle = await tunnel.dial(echo);

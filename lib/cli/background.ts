@@ -182,7 +182,7 @@ export async function findForeground(): Promise<Foreground | undefined> {
       out: (line) => say({ say: "out", line }),
       err: (line) => say({ say: "err", line }),
     },
-    prompter: prompts ? remotePrompter(say) : undefined,
+    prompter: prompts ? remotePrompter(say, () => left) : undefined,
     stdinKey,
     get left() {
       return left;
@@ -195,7 +195,7 @@ export async function findForeground(): Promise<Foreground | undefined> {
   };
 }
 
-function remotePrompter(say: (word: Word) => void): Prompter {
+function remotePrompter(say: (word: Word) => void, left: () => boolean): Prompter {
   const waiting = new Map<number, (answer: Answer) => void>();
   let count = 0;
   process.on("message", (answer: Answer) => {
@@ -203,6 +203,13 @@ function remotePrompter(say: (word: Word) => void): Prompter {
     waiting.delete(answer.question);
   });
   const ask = (method: keyof Prompter, ...words: unknown[]): Promise<unknown> => {
+    if (left()) {
+      // A link that was lost is made anew: who answered the first time has gone.
+      const message = "nobody can be asked any more: fairlead runs in the background";
+      return Promise.reject(
+        new SessionError(message, { code: "auth-failed", hint: "keep the key in an agent" }),
+      );
+    }
     const question = ++count;
     return new Promise((resolve, reject) => {
       waiting.set(question, ({ value, refusal }) => {

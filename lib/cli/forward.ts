@@ -9,7 +9,7 @@ import { forwardStdio } from "../forward/stdio.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import type { Tunnel } from "../tunnel/tunnel.ts";
 import { listen } from "./listen.ts";
-import { open } from "./open.ts";
+import { endsWithLink, open } from "./open.ts";
 import type { Output } from "./output.ts";
 import { attend } from "./remote_command.ts";
 import type { HostConfig } from "../ssh_config/host_config.ts";
@@ -74,7 +74,8 @@ export async function forward(
     return await run({ tunnel, forwards, output, stop }, task);
   } catch (error) {
     // What is bound until now goes too; a lost session says more than what it took with it.
-    const lost = codeOf(error) === "connection-lost" ? await tunnel.closed : undefined;
+    const final = tunnel.state === "failed" || endsWithLink(settings);
+    const lost = final && codeOf(error) === "connection-lost" ? await tunnel.closed : undefined;
     await tunnel.close({ force: true });
     if (stop.first.aborted) return stop.status();
     throw lost ?? error;

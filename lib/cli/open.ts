@@ -3,12 +3,16 @@
  *
  * @module
  */
+import { formatAddress } from "../dialer.ts";
 import { UsageError } from "../errors.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import { connect, type ConnectOptions, type Tunnel } from "../tunnel/tunnel.ts";
 import type { Output } from "./output.ts";
+import { linkNews } from "./link_news.ts";
 import type { HostConfig } from "../ssh_config/host_config.ts";
 import { connectOptions } from "../ssh_config/jump.ts";
+import { sessionOptions } from "../ssh_config/session_options.ts";
+import type { Settings } from "../ssh_config/settings.ts";
 import type { Secrets } from "./secrets.ts";
 import type { StopSignal } from "./signals.ts";
 
@@ -44,7 +48,13 @@ export async function open(
   };
   const opening = connectOptions(host, company).then((options) => {
     if (proxy !== undefined) checkProxy(options);
-    return connect({ ...options, ...own });
+    return connect({
+      ...options,
+      ...own,
+      ...sessionOptions(host.settings),
+      ...(endsWithLink(host.settings) ? { retries: 0 } : {}),
+      onState: linkNews(output, formatAddress({ host: host.name, port: host.port })),
+    });
   });
   // Not every step of it can be given up: the resolver and an agent answer when they like.
   const stopped = new Promise<undefined>((resolve) => {
@@ -56,6 +66,17 @@ export async function open(
     if (stop.first.aborted) return undefined;
     throw error;
   }
+}
+
+/**
+ * Tells whether a lost link ends the run: what runs for one channel, -W or a command, is over with
+ * it, and no new link brings it back.
+ *
+ * @param settings What the command line asked for.
+ * @returns Whether it is so.
+ */
+export function endsWithLink({ stdioForward, command, retries }: Settings): boolean {
+  return stdioForward !== undefined || command !== undefined || retries === 0;
 }
 
 /** There is one way to the server that this machine connects to. */

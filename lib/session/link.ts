@@ -11,6 +11,8 @@ import type { RemoteCommand } from "../ssh/command.ts";
 export interface Link extends Dialer {
   /** Settles when it is over: undefined after `close()`, otherwise the reason. It never rejects. */
   readonly closed: Promise<SessionError | undefined>;
+  /** Channels that are open, being opened, or waiting for the peer's CLOSE. */
+  readonly channelCount: number;
   /** Called with every piece that comes in, whatever it is: the peer is alive. */
   onReceived: (() => void) | undefined;
   /**
@@ -43,8 +45,8 @@ export interface Attempt {
   /** Gives it up. */
   readonly signal: AbortSignal;
   /**
-   * To be called once a server, or something in front of it, has taken the connection: from then on
-   * a failure has cost somebody something.
+   * To be called once a server has said anything, or has hung up: from then on a failure has cost
+   * somebody something.
    */
   readonly reached: () => void;
   /**

@@ -46,3 +46,28 @@ export interface SessionOptions {
   /** Called with each change of the session's state. */
   readonly onState?: (change: StateChange) => void;
 }
+
+/**
+ * Looks at what a caller wrote.
+ *
+ * @param options The options.
+ * @throws {RangeError} Where a number is none of 0 and above.
+ */
+export function checkSessionOptions(options: SessionOptions): void {
+  for (
+    const name of [
+      "serverAliveInterval",
+      "serverAliveCountMax",
+      "retries",
+      "retryFor",
+      "park",
+      "maxParked",
+      "idleTimeout",
+    ] as const
+  ) {
+    const value = options[name];
+    if (value !== undefined && !(value >= 0)) {
+      throw new RangeError(`${name} must be a number of 0 or more, not ${value}`);
+    }
+  }
+}

@@ -164,12 +164,15 @@ export interface ConnectAttempt {
   /** Gives it up, as the signals of the options do. */
   readonly signal?: AbortSignal;
   /**
-   * Called once the first server of the way has taken the connection, directly or through a proxy;
-   * a ProxyCommand counts as soon as it runs.
+   * Called once the first server of the way has said anything, or has hung up: a connection that
+   * is taken and then silent may have met nothing but a kernel. A ProxyCommand counts as soon as it
+   * runs.
    */
   readonly reached?: () => void;
-  /** Milliseconds until then, where that should be less than `connectTimeout`. */
+  /** Milliseconds for a server to take the connection, where it is less than `connectTimeout`. */
   readonly reachTimeout?: number | undefined;
+  /** Puts something between the servers and whoever they ask, such as a memory. */
+  readonly between?: (prompter: Prompter) => Prompter;
 }
 
 /**
@@ -185,7 +188,7 @@ export async function connectHost(
   options: ConnectOptions,
   attempt: ConnectAttempt = {},
 ): Promise<SshClient> {
-  const way = wayTo(options).map(withoutPerson).map((server) => withSignal(server, attempt.signal));
+  const way = wayTo(options).map(withoutPerson).map((server) => forAttempt(server, attempt));
   way.forEach(check);
   const reach = { reached: once(attempt.reached), reachTimeout: attempt.reachTimeout };
   let hop: Hop | undefined;
@@ -231,10 +234,14 @@ function withoutPerson(options: ConnectOptions): ConnectOptions {
   return rest;
 }
 
-function withSignal(options: ConnectOptions, signal: AbortSignal | undefined): ConnectOptions {
-  if (signal === undefined) return options;
+function forAttempt(options: ConnectOptions, { signal, between }: ConnectAttempt): ConnectOptions {
+  const { prompter } = options;
   const own = options.signal === undefined ? [] : [options.signal];
-  return { ...options, signal: AbortSignal.any([signal, ...own]) };
+  return {
+    ...options,
+    ...(signal === undefined ? {} : { signal: AbortSignal.any([signal, ...own]) }),
+    ...(prompter === undefined || between === undefined ? {} : { prompter: between(prompter) }),
+  };
 }
 
 /** A changed host key may be tried once more, over another connection. */
@@ -303,7 +310,7 @@ async function connectOne(
     const hostKeys = verifierOf(options);
     for (;;) {
       const route = await routeTo({ ...options, ...reach, port }, hop);
-      const client = { ...options, port, username, hostKeys, credentials, route };
+      const client = { ...options, ...reach, port, username, hostKeys, credentials, route };
       try {
         return await SshClient.connect(client);
       } catch (error) {

@@ -115,7 +115,6 @@ export async function proxyRoute(
     socket.destroy();
     throw proxyFailure(`the ${name} `, error);
   }
-  options.reached?.();
   return {
     stream: socket,
     explain: (error) => Promise.resolve(explain(error, name)),

@@ -52,7 +52,9 @@ export interface RouteOptions {
   readonly connectTimeout?: number;
   /** Gives it up. */
   readonly signal?: AbortSignal;
-  /** Called once the server, or a command that leads to it, has taken the connection. */
+  /**
+   * Called once the server has said anything, or has hung up; or a command that leads to it runs.
+   */
   readonly reached?: (() => void) | undefined;
   /** Milliseconds for the server to take it, where that should be less than `connectTimeout`. */
   readonly reachTimeout?: number | undefined;
@@ -98,7 +100,6 @@ export async function directRoute(options: RouteOptions): Promise<Route> {
   }).catch((error) => {
     throw connectFailure(error);
   });
-  options.reached?.();
   socket.setKeepAlive(tcpKeepAlive);
   return {
     stream: socket,

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Duplex } from "node:stream";
-import type { Destination, DialOptions } from "../dialer.ts";
+import { type Destination, type DialOptions, formatAddress } from "../dialer.ts";
 import { ForwardError, type SessionError } from "../errors.ts";
 import type { CloseOptions } from "../forward/connections.ts";
 import type { ListenOptions } from "../forward/listener.ts";
@@ -21,19 +21,28 @@ import {
   parseRemoteForward,
   type RemoteForwardSpec,
 } from "../forward/spec.ts";
-import type { SshClient } from "../ssh/client.ts";
+import { checkSessionOptions, type SessionOptions, type SessionState } from "../session/options.ts";
+import { Session } from "../session/session.ts";
 import type { RemoteCommand } from "../ssh/command.ts";
-import { connectHost, type ConnectOptions } from "../ssh/host.ts";
+import type { ConnectOptions } from "../ssh/host.ts";
+import { connector } from "./connector.ts";
 
 export type { ConnectOptions };
+
+/** Where to, with what, and what happens when the link is lost. */
+export interface TunnelOptions extends ConnectOptions, SessionOptions {}
 
 /**
  * Connects to an SSH server: the start of everything.
  *
+ * The tunnel outlives its connection: when the link is lost, listeners stay, whoever connects to
+ * them waits, and a new connection is made.
+ *
  * @param options Where to, and with what.
  * @returns A tunnel without forwards yet.
- * @throws {SessionError} When any step fails; the code tells which.
+ * @throws {SessionError} When any step of the first connection fails; the code tells which.
  * @throws {TypeError} When an option is malformed.
+ * @throws {RangeError} When a number is out of range.
  *
  * @example
  * ```ts
@@ -44,26 +53,34 @@ export type { ConnectOptions };
  * console.log("listening on port", mail.port);
  * ```
  */
-export async function connect(options: ConnectOptions): Promise<Tunnel> {
-  const client = await connectHost(options);
-  return new Tunnel(client, options.family);
+export async function connect(options: TunnelOptions): Promise<Tunnel> {
+  checkSessionOptions(options);
+  const { host, port = 22, signal, family } = options;
+  const session = await Session.open(connector(options), options, {
+    name: formatAddress({ host, port }),
+    signal,
+  });
+  return new Tunnel(session, family);
 }
 
 /** An open session and the forwards that use it. Made by {@linkcode connect}. */
 export class Tunnel implements AsyncDisposable {
-  readonly #client: SshClient;
+  readonly #session: Session;
   readonly #listenOptions: ListenOptions;
   readonly #forwards = new Set<Forward>();
   /** Whether no forward may be added any more: nobody would close it. */
   #over = false;
-  /** Settles when the session is over: undefined after close(), otherwise the reason. */
+  /**
+   * Settles when the session is over for good: undefined after close() or idleTimeout, otherwise
+   * the reason. A lost link by itself does not end it.
+   */
   readonly closed: Promise<SessionError | undefined>;
 
   /** @ignore Made by {@linkcode connect}. */
-  constructor(client: SshClient, family?: 4 | 6) {
-    this.#client = client;
+  constructor(session: Session, family?: 4 | 6) {
+    this.#session = session;
     this.#listenOptions = family === undefined ? {} : { family };
-    this.closed = client.closed.then(async (reason) => {
+    this.closed = session.closed.then(async (reason) => {
       this.#over = true;
       // Without a session a listener would accept only to refuse.
       await this.#closeForwards({ force: true, reason });
@@ -73,7 +90,17 @@ export class Tunnel implements AsyncDisposable {
 
   /** Channels that are open, being opened, or waiting for the server's CLOSE. */
   get channelCount(): number {
-    return this.#client.channelCount;
+    return this.#session.channelCount;
+  }
+
+  /** Where the session stands. */
+  get state(): SessionState {
+    return this.#session.state;
+  }
+
+  /** How many callers wait for a lost link. */
+  get parked(): number {
+    return this.#session.parked;
   }
 
   /**
@@ -102,7 +129,7 @@ export class Tunnel implements AsyncDisposable {
     options: ListenOptions = {},
   ): Promise<Forward<LocalForwardSpec>> {
     const parsed = typeof spec === "string" ? parseLocalForward(spec) : spec;
-    return this.#keep(forwardLocal(parsed, this.#client, { ...this.#listenOptions, ...options }));
+    return this.#keep(forwardLocal(parsed, this.#session, { ...this.#listenOptions, ...options }));
   }
 
   /**
@@ -129,7 +156,7 @@ export class Tunnel implements AsyncDisposable {
     options: RemoteOptions = {},
   ): Promise<Forward<RemoteForwardSpec>> {
     const parsed = typeof spec === "string" ? parseRemoteForward(spec) : spec;
-    return this.#keep(forwardRemote(parsed, this.#client, options));
+    return this.#keep(forwardRemote(parsed, this.#session, options));
   }
 
   /**
@@ -156,7 +183,9 @@ export class Tunnel implements AsyncDisposable {
     options: ListenOptions = {},
   ): Promise<Forward<DynamicForwardSpec>> {
     const parsed = typeof spec === "string" ? parseDynamicForward(spec) : spec;
-    return this.#keep(forwardDynamic(parsed, this.#client, { ...this.#listenOptions, ...options }));
+    return this.#keep(
+      forwardDynamic(parsed, this.#session, { ...this.#listenOptions, ...options }),
+    );
   }
 
   /**
@@ -179,7 +208,7 @@ export class Tunnel implements AsyncDisposable {
    * ```
    */
   exec(command: string, options: { signal?: AbortSignal } = {}): Promise<RemoteCommand> {
-    return this.#client.exec(command, options);
+    return this.#session.exec(command, options);
   }
 
   /**
@@ -203,7 +232,28 @@ export class Tunnel implements AsyncDisposable {
    * ```
    */
   dial(destination: Destination, options: DialOptions = {}): Promise<Duplex> {
-    return this.#client.dial(destination, options);
+    return this.#session.dial(destination, options);
+  }
+
+  /**
+   * Makes a new connection to the server before the present one is left. Connections that are open
+   * finish on the old one; local listeners do not notice; a listener on the server is cancelled on
+   * the old one and asked for on the new.
+   *
+   * @returns When the new connection is the one that is used.
+   * @throws {SessionError} When it cannot be had; the present one stays.
+   *
+   * @example
+   * ```ts
+   * import { connect } from "@fairlead/fairlead";
+   *
+   * await using tunnel = await connect({ host: "other.example.com" });
+   * await tunnel.reload();
+   * console.log(tunnel.state); // open
+   * ```
+   */
+  reload(): Promise<void> {
+    return this.#session.reload();
   }
 
   /**
@@ -215,7 +265,7 @@ export class Tunnel implements AsyncDisposable {
   async close(options: CloseOptions = {}): Promise<void> {
     this.#over = true;
     await this.#closeForwards(options);
-    await this.#client.close();
+    await this.#session.close();
   }
 
   /** Closes it, waiting for its open connections. */

@@ -266,7 +266,7 @@ test("a jump host that cannot be reached itself is named", skip, async () => {
 /** Ends one server's sessions while something is open through all of them. */
 async function loseHop(lost: number): Promise<{ reason: FairleadError | undefined }> {
   await using peer = await echoServer();
-  const tunnel = await connect(through(hops.servers));
+  const tunnel = await connect({ ...through(hops.servers), retries: 0 });
   try {
     const { port } = await tunnel.forwardLocal(`127.0.0.1:0:${peer.host}:${peer.port}`);
     const running = transfer(port, { send: 500 * MB });

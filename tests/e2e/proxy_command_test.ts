@@ -218,7 +218,8 @@ test(
   skip,
   async () => {
     await using peer = await echoServer();
-    const tunnel = await connect({ ...optionsFor(sshd), proxyCommand: pipeTo(sshd, "dies") });
+    const proxyCommand = pipeTo(sshd, "dies");
+    const tunnel = await connect({ ...optionsFor(sshd), proxyCommand, retries: 0 });
     const { port } = await tunnel.forwardLocal(`127.0.0.1:0:${peer.host}:${peer.port}`);
     await assert.rejects(transfer(port, { send: MB }));
     const reason = await tunnel.closed;

@@ -6,6 +6,7 @@ import { networkInterfaces } from "node:os";
 import process from "node:process";
 import { after, before, test } from "node:test";
 import { configureSync, resetSync } from "@logtape/logtape";
+import type { SessionOptions } from "../../lib/session/options.ts";
 import { connect, ForwardError, type Tunnel } from "../../mod.ts";
 import { descriptorsOf } from "../support/fairlead.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
@@ -43,8 +44,9 @@ after(async () => {
   await echo?.stop();
 });
 
-function open(server = sshd): Promise<Tunnel> {
+function open(server = sshd, options: SessionOptions = {}): Promise<Tunnel> {
   return connect({
+    ...options,
     host: server.host,
     port: server.port,
     username: server.user,
@@ -306,7 +308,7 @@ test("a connection that is lost leaves nothing in the process", skip, async () =
   await using server = await startSshd();
   await using peer = await echoServer();
   using timers = countTimers();
-  const tunnel = await open(server);
+  const tunnel = await open(server, { retries: 0 });
   const forward = await tunnel.forwardRemote(`0:${peer.host}:${peer.port}`);
   const proxy = await tunnel.forwardRemote("0");
   const silent = connectTcp({ port: proxy.port, host: "127.0.0.1" });

@@ -128,8 +128,8 @@ test("-E gets the lines instead of stderr, and nobody else can read them", skip,
   await waitFor(async () => / #1 from .*: closed; 100000 bytes sent/.test(await log()));
   assert.deepEqual([run.stdout(), run.stderr()], ["", ""]);
   assert.equal((await stat(file)).mode & 0o777, 0o600);
-  const before = await log();
   await run.end("SIGTERM");
+  const before = await log();
 
   await using nobody = await refusingPort();
   const args = ["-E", file, "-F", "none", "-p", `${nobody.port}`, "-D", "0", "127.0.0.1"];

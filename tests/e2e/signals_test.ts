@@ -36,9 +36,9 @@ after(async () => {
   await home?.stop();
 });
 
-function forwarding(peer: Peer, server = sshd): Promise<Fairlead> {
+function forwarding(peer: Peer, server = sshd, ...options: string[]): Promise<Fairlead> {
   const forward = ["-L", `0:${peer.host}:${peer.port}`];
-  return startFairlead([...forward, ...serverOptions(server)], { env: home.env });
+  return startFairlead([...options, ...forward, ...serverOptions(server)], { env: home.env });
 }
 
 /** Connects and waits until the connection reaches the echo server and comes back. */
@@ -181,9 +181,9 @@ test("a signal while the agent does not answer ends at once", async () => {
   }
 });
 
-test("a server that goes away ends the run, and resets its connections", skip, async () => {
+test("without retries a server that goes away ends the run", skip, async () => {
   await using server = await startSshd();
-  await using run = await forwarding(echo, server);
+  await using run = await forwarding(echo, server, "--retry", "0");
   const end = endOf(await connected(run));
   await server.down();
   assert.equal(await end, "ECONNRESET", "a cut connection must not look like a finished one");
@@ -194,8 +194,8 @@ test("a server that goes away ends the run, and resets its connections", skip, a
   assert.equal(run.lines().length, 2, "and one line of the connection");
 });
 
-test("a session whose process at the server is killed ends the run", skip, async () => {
-  await using run = await forwarding(echo);
+test("so does a session whose process at the server is killed", skip, async () => {
+  await using run = await forwarding(echo, sshd, "--retry", "0");
   const end = endOf(await connected(run));
   sshd.signalSessions("SIGKILL");
   assert.equal(await end, "ECONNRESET");

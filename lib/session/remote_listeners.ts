@@ -1,0 +1,182 @@
+/**
+ * Listeners on the server that outlive the connection they were asked for on: they are asked for
+ * again on each new one, with the same port.
+ *
+ * @module
+ */
+import {
+  type Address,
+  formatAddress,
+  type Incoming,
+  isUnix,
+  type RemoteListener,
+} from "../dialer.ts";
+import { codeOf, messageOf } from "../errors.ts";
+import { logger } from "../log.ts";
+import type { Clock } from "./clock.ts";
+import type { Generation } from "./generation.ts";
+
+const log = logger("session");
+
+/** Between two requests for a port that the server still holds, at first and in the end. */
+const FIRST_PAUSE = 250;
+const LONGEST_PAUSE = 5_000;
+
+interface Wanted {
+  /** Where it listens, with the port that the server chose at first. */
+  readonly address: Address;
+  readonly accept: (incoming: Incoming) => void;
+  /** The listener of the present connection; undefined while there is none. */
+  current: RemoteListener | undefined;
+  /** Ends it, and the asking for it. */
+  readonly ended: AbortController;
+}
+
+/** The listeners that a session has on its server. */
+export class RemoteListeners {
+  readonly #clock: Clock;
+  readonly #wanted = new Set<Wanted>();
+
+  /**
+   * @param clock Where time comes from.
+   */
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /**
+   * Has the server listen, now and on each later connection.
+   *
+   * @param generation The present connection.
+   * @param address Where; port 0 for one that the server chooses, and keeps from then on.
+   * @param accept Called with each connection.
+   * @param signal Gives the first request up.
+   * @returns The listener.
+   * @throws {ForwardError} When the server refuses now.
+   */
+  async listen(
+    generation: Generation,
+    address: Address,
+    accept: (incoming: Incoming) => void,
+    signal?: AbortSignal,
+  ): Promise<RemoteListener> {
+    const current = await generation.listen(address, accept, signal);
+    const wanted: Wanted = {
+      address: current.address,
+      accept,
+      current,
+      ended: new AbortController(),
+    };
+    this.#wanted.add(wanted);
+    return {
+      address: wanted.address,
+      close: async () => {
+        this.#wanted.delete(wanted);
+        wanted.ended.abort();
+        await wanted.current?.close();
+      },
+    };
+  }
+
+  /**
+   * Asks a new connection for every listener.
+   *
+   * @param generation The new connection.
+   */
+  renew(generation: Generation): void {
+    for (const wanted of this.#wanted) {
+      wanted.current = undefined;
+      void this.#ask(wanted, generation);
+    }
+  }
+
+  /**
+   * Takes the listeners from a connection that still stands to a new one: what is bound to one port
+   * cannot be asked for on the new one before it is cancelled on the old.
+   *
+   * @param generation The new connection.
+   */
+  async move(generation: Generation): Promise<void> {
+    await Promise.all([...this.#wanted].map(async (wanted) => {
+      const old = wanted.current;
+      wanted.current = undefined;
+      await old?.close();
+      await this.#ask(wanted, generation);
+    }));
+  }
+
+  /**
+   * Asks once, and goes on asking where that was not enough: the server may still hold what the
+   * lost connection had.
+   *
+   * @returns When the server has answered once. It never rejects.
+   */
+  async #ask(wanted: Wanted, generation: Generation): Promise<void> {
+    const signal = AbortSignal.any([wanted.ended.signal, generation.over]);
+    const refusal = await this.#try(wanted, generation, signal);
+    if (refusal !== undefined) void this.#keepAsking(wanted, generation, signal, refusal);
+  }
+
+  async #keepAsking(
+    wanted: Wanted,
+    generation: Generation,
+    signal: AbortSignal,
+    refusal: string,
+  ): Promise<void> {
+    const where = named(wanted.address);
+    let told: string | undefined;
+    let reason: string | undefined = refusal;
+    for (
+      let pause = FIRST_PAUSE;
+      reason !== undefined;
+      pause = Math.min(2 * pause, LONGEST_PAUSE)
+    ) {
+      if (reason !== told) {
+        log.warn(
+          "{reason}; it may still hold it for the connection that was lost: asking until it lets go",
+          { reason },
+        );
+      }
+      told = reason;
+      await this.#sleep(pause, signal);
+      reason = await this.#try(wanted, generation, signal);
+    }
+    if (!signal.aborted) log.warn("the server listens on {where} again", { where });
+  }
+
+  /** @returns Why the server does not listen; undefined where it does, or nobody asks any more. */
+  async #try(
+    wanted: Wanted,
+    generation: Generation,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    if (signal.aborted) return undefined;
+    try {
+      const listener = await generation.listen(wanted.address, wanted.accept, signal);
+      if (signal.aborted) await listener.close();
+      else wanted.current = listener;
+      return undefined;
+    } catch (error) {
+      return signal.aborted || codeOf(error) === "connection-lost" ? undefined : messageOf(error);
+    }
+  }
+
+  #sleep(delay: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const finish = () => {
+        timer.cancel();
+        signal.removeEventListener("abort", finish);
+        resolve();
+      };
+      const timer = this.#clock.after(delay, finish);
+      if (signal.aborted) finish();
+      else signal.addEventListener("abort", finish, { once: true });
+    });
+  }
+}
+
+function named(address: Address): string {
+  return isUnix(address) || address.host !== ""
+    ? formatAddress(address)
+    : formatAddress({ ...address, host: "*" });
+}

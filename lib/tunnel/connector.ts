@@ -1,0 +1,32 @@
+/**
+ * How a session connects, the first time and each time after that.
+ *
+ * @module
+ */
+import type { Connect } from "../session/link.ts";
+import { connectHost, type ConnectOptions } from "../ssh/host.ts";
+import type { Prompter } from "../ssh/prompter.ts";
+import { RememberedAnswers } from "./remembered.ts";
+
+/**
+ * Makes connections by the same options again and again.
+ *
+ * @param options Where to, and with what. Their signal is for the first connection alone.
+ * @returns What makes one connection.
+ */
+export function connector(options: ConnectOptions): Connect {
+  const answers = new RememberedAnswers();
+  // What gives the first attempt up, a timeout perhaps, must not give up a later one.
+  const { signal: _first, ...lasting } = options;
+  return async (attempt) => {
+    const wrapped = new Map<Prompter, ReturnType<RememberedAnswers["attempt"]>>();
+    const between = (person: Prompter): Prompter => {
+      const one = wrapped.get(person) ?? answers.attempt(person);
+      wrapped.set(person, one);
+      return one.prompter;
+    };
+    const link = await connectHost(lasting, { ...attempt, between });
+    for (const { keep } of wrapped.values()) keep();
+    return link;
+  };
+}

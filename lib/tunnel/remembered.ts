@@ -1,0 +1,59 @@
+/**
+ * What a person has answered once is not asked again when a lost link is made anew: nobody may be
+ * there any more.
+ *
+ * @module
+ */
+import type { Prompter, Question } from "../ssh/prompter.ts";
+
+/** A one-time code is good for nothing the second time, a password is. */
+const PASSWORD = /^[^:]*\bpassword: ?$/i;
+
+/** The answers that led to an open session, in memory alone. */
+export class RememberedAnswers {
+  readonly #kept = new Map<string, string>();
+
+  /**
+   * A prompter for one attempt to connect: it knows what was answered before, and asks the person
+   * for all else, also where a known answer turned out wrong.
+   *
+   * @param person Asks the person.
+   * @returns The prompter, and what keeps its answers once the session is open.
+   */
+  attempt(person: Prompter): { readonly prompter: Prompter; readonly keep: () => void } {
+    const given = new Map<string, string>();
+    const known = (prompt: string): string | undefined => {
+      const answer = given.has(prompt) ? undefined : this.#kept.get(prompt);
+      if (answer !== undefined) given.set(prompt, answer);
+      return answer;
+    };
+    const note = (prompt: string, answer: string | undefined) => {
+      if (answer !== undefined) given.set(prompt, answer);
+      return answer;
+    };
+    return {
+      prompter: {
+        secret: async (prompt) => known(prompt) ?? note(prompt, await person.secret(prompt)),
+        questions: async (name, instruction, questions) => {
+          const prompt = passwordOf(questions);
+          if (prompt === undefined) return await person.questions(name, instruction, questions);
+          const answer = known(prompt);
+          if (answer !== undefined) return [answer];
+          const answers = await person.questions(name, instruction, questions);
+          note(prompt, answers?.[0]);
+          return answers;
+        },
+        confirmHostKey: (key) => person.confirmHostKey(key),
+      },
+      keep: () => {
+        for (const [prompt, answer] of given) this.#kept.set(prompt, answer);
+      },
+    };
+  }
+}
+
+function passwordOf(questions: readonly Question[]): string | undefined {
+  const [only, ...more] = questions;
+  if (only === undefined || more.length > 0 || only.echo) return undefined;
+  return PASSWORD.test(only.prompt) ? only.prompt : undefined;
+}
