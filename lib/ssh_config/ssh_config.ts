@@ -3,8 +3,7 @@
  *
  * @module
  */
-import type { SessionOptions } from "../session/options.ts";
-import type { ConnectOptions } from "../ssh/host.ts";
+import type { TunnelOptions } from "../tunnel/tunnel.ts";
 import { readHost } from "./host_config.ts";
 import { connectOptions } from "./jump.ts";
 import { applyKeyword } from "./keywords.ts";
@@ -26,7 +25,7 @@ export interface SshConfigOptions {
 /** What the files say of a host. */
 export interface SshConfig {
   /** What connect() takes; a `prompter` and whatever else is missing can be added. */
-  readonly connect: ConnectOptions & SessionOptions;
+  readonly connect: TunnelOptions;
   /** LocalForward, RemoteForward and DynamicForward. */
   readonly forwards: readonly ForwardRequest[];
 }
