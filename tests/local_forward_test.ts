@@ -6,12 +6,11 @@ import { connect, type Socket } from "node:net";
 import { Duplex } from "node:stream";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { configureSync, type LogRecord, resetSync } from "@logtape/logtape";
-import type { Destination, Dialer, DialOptions } from "../lib/dialer.ts";
 import { ConnectionError } from "../lib/errors.ts";
 import type { Forward } from "../lib/forward/forward.ts";
 import { forwardLocal } from "../lib/forward/local.ts";
 import type { LocalForwardSpec } from "../lib/forward/spec.ts";
+import { connected, logged, PendingDialer, TcpDialer } from "./support/dialers.ts";
 import {
   echoServer,
   parseReceipt,
@@ -29,75 +28,8 @@ import { waitFor } from "./support/tools.ts";
 
 const MiB = 1024 * 1024;
 
-/** Nobody listens on the far side here. */
-class Deaf {
-  listen(): Promise<never> {
-    return Promise.reject(new Error("not in this test"));
-  }
-}
-
-/** Dials plain TCP, and remembers what it was asked. */
-class TcpDialer extends Deaf implements Dialer {
-  readonly asked: { destination: Destination; options: DialOptions }[] = [];
-
-  dial(destination: Destination, options: DialOptions = {}): Promise<Duplex> {
-    this.asked.push({ destination, options });
-    return new Promise((resolve, reject) => {
-      const socket = connect({ ...destination, allowHalfOpen: true });
-      socket.once("connect", () => {
-        socket.off("error", reject);
-        resolve(socket);
-      });
-      socket.once("error", reject);
-    });
-  }
-}
-
-/** Leaves every dial pending until the test answers it. */
-class PendingDialer extends Deaf implements Dialer {
-  readonly pending: (PromiseWithResolvers<Duplex> & { signal: AbortSignal })[] = [];
-
-  dial(_destination: Destination, options: DialOptions = {}): Promise<Duplex> {
-    const answer = Promise.withResolvers<Duplex>();
-    assert.ok(options.signal);
-    this.pending.push({ ...answer, signal: options.signal });
-    return answer.promise;
-  }
-
-  async first(): Promise<PromiseWithResolvers<Duplex> & { signal: AbortSignal }> {
-    return await waitFor(() => this.pending[0], { what: "the dial" });
-  }
-}
-
 function specTo({ host, port }: { host: string; port: number }): LocalForwardSpec {
   return { name: "test", listen: { bind: "127.0.0.1", port: 0 }, destination: { host, port } };
-}
-
-/** Runs with everything of level info and above that fairlead logs. */
-async function logged(during: (lines: string[]) => Promise<void>): Promise<void> {
-  const lines: string[] = [];
-  const keep = (record: LogRecord) => {
-    lines.push(`${record.level}: ${record.message.map(String).join("")}`);
-  };
-  configureSync({
-    reset: true,
-    sinks: { keep },
-    loggers: [
-      { category: "fairlead", sinks: ["keep"], lowestLevel: "info" },
-      { category: ["logtape", "meta"], sinks: [], lowestLevel: "fatal" },
-    ],
-  });
-  try {
-    await during(lines);
-  } finally {
-    resetSync();
-  }
-}
-
-async function connected(port: number): Promise<Socket> {
-  const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
-  await once(socket, "connect");
-  return socket;
 }
 
 /** Connected through, as the far side's answer proves. */
@@ -129,7 +61,9 @@ test("a connection is dialled with the caller's address, relayed, counted, and l
       open: 0,
       total: 1,
       refused: 0,
+      gone: 0,
       failed: 0,
+      lost: 0,
       sent: 2 * MiB,
       received: 3_000_000,
     });
@@ -207,7 +141,7 @@ test("a caller that leaves while the dial is pending gives the dial up", async (
     await once(dial.signal, "abort");
     dial.reject(dial.signal.reason);
     await forward.close();
-    assert.equal(forward.stats.refused, 1);
+    assert.deepEqual([forward.stats.refused, forward.stats.gone], [0, 1]);
     assert.deepEqual(lines, [`info: -L test #1 from ${from}: left before it was connected`]);
   });
 });

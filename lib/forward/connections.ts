@@ -17,10 +17,17 @@ export interface ConnectionStats {
   readonly open: number;
   /** Connections accepted in all. */
   readonly total: number;
-  /** Connections whose dial failed. */
+  /**
+   * Connections whose dial failed, those included that waited for the server in vain; and those
+   * that the forward's end kept from being dialled.
+   */
   readonly refused: number;
+  /** Connections whose caller left before the dial was answered. */
+  readonly gone: number;
   /** Connections that were opened and then failed. */
   readonly failed: number;
+  /** Those of the failed ones that were lost together with the SSH connection. */
+  readonly lost: number;
   /** Bytes from those who connected towards the destination, of connections that have ended. */
   readonly sent: number;
   /** Bytes from the destination, of connections that have ended. */
@@ -62,7 +69,9 @@ export class Connections {
   readonly #open = new Set<AbortController>();
   #total = 0;
   #refused = 0;
+  #gone = 0;
   #failed = 0;
+  #lost = 0;
   #sent = 0;
   #received = 0;
   #emptied: (() => void)[] = [];
@@ -81,7 +90,9 @@ export class Connections {
       open: this.#open.size,
       total: this.#total,
       refused: this.#refused,
+      gone: this.#gone,
       failed: this.#failed,
+      lost: this.#lost,
       sent: this.#sent,
       received: this.#received,
     };
@@ -103,7 +114,11 @@ export class Connections {
     // Until the relay listens, a reset would be an error that nobody handles.
     caller.socket?.on("error", leave);
     caller.socket?.once("close", leave);
-    cut.signal.addEventListener("abort", leave);
+    cut.signal.addEventListener("abort", () => {
+      leave();
+      // Also where it is not relayed: a SOCKS client may be about to take its refusal.
+      if (caller.socket) abort(caller.socket);
+    });
     this.#open.add(cut);
     const id = `${this.label} #${++this.#total} from ${caller.from}`;
     log.debug("{id}: accepted", { id });
@@ -113,10 +128,7 @@ export class Connections {
       this.#received += result.received;
       this.#logEnd(id, result, cut.signal.aborted);
     } catch (error) {
-      this.#refused++;
-      const left = gone.signal.aborted && ["cancelled", "connect-failed"].includes(codeOf(error));
-      if (left) log.info("{id}: left before it was connected", { id });
-      else log.warn("{id}: {reason}", { id, reason: this.#explain(error) });
+      this.#logRefusal(id, error, gone.signal, cut.signal);
       caller.reject();
     } finally {
       this.#open.delete(cut);
@@ -152,6 +164,20 @@ export class Connections {
     return `${error.message}; ${error.hint}`;
   }
 
+  #logRefusal(id: string, error: unknown, gone: AbortSignal, cut: AbortSignal): void {
+    const cancelled = gone.aborted && ["cancelled", "connect-failed"].includes(codeOf(error));
+    if (cancelled && !cut.aborted) {
+      this.#gone++;
+      log.info("{id}: left before it was connected", { id });
+      return;
+    }
+    this.#refused++;
+    const reason = cancelled
+      ? `reset before it was connected: ${messageOf(cut.reason)}`
+      : this.#explain(error);
+    log.warn("{id}: {reason}", { id, reason });
+  }
+
   #logEnd(id: string, { sent, received, failure }: RelayResult, cut: boolean): void {
     const bytes = `${sent} bytes sent, ${received} received`;
     if (failure === undefined) {
@@ -162,6 +188,11 @@ export class Connections {
     // A time that has run out is ours as well: neither side has ended it.
     if (cut || codeOf(failure.error) === "timeout") {
       log.warn("{id}: reset: {reason}; {bytes}", { id, reason: messageOf(failure.error), bytes });
+      return;
+    }
+    if (codeOf(failure.error) === "connection-lost") {
+      this.#lost++;
+      log.warn("{id}: {reason}; {bytes}", { id, reason: messageOf(failure.error), bytes });
       return;
     }
     const who = failure.side === "local" ? "the client" : "the far side";

@@ -31,23 +31,28 @@ export async function forwardDynamic(
   options: ListenOptions = {},
 ): Promise<Forward<DynamicForwardSpec>> {
   const connections = new Connections(`-D ${spec.name ?? formatListen(spec.listen)}`);
-  const listener = await Listener.bind(spec.listen, (socket) => {
-    const caller = socketCaller(socket);
-    connections.run(caller, async ({ gone, cut }) => {
-      const client = await acceptSocks(socket, { signal: gone });
-      try {
-        const channel = await dialer.dial(client.destination, {
-          originator: caller.address,
-          signal: gone,
-        });
-        client.grant();
-        return await relay(socket, channel, cut);
-      } catch (error) {
-        await client.refuse(codeOf(error));
-        throw error;
-      }
-    });
-  }, options);
+  const listener = await Listener.bind(
+    spec.listen,
+    (socket) => {
+      const caller = socketCaller(socket);
+      connections.run(caller, async ({ gone, cut }) => {
+        const client = await acceptSocks(socket, { signal: gone });
+        try {
+          const channel = await dialer.dial(client.destination, {
+            originator: caller.address,
+            signal: gone,
+          });
+          client.grant();
+          return await relay(socket, channel, cut);
+        } catch (error) {
+          await client.refuse(codeOf(error));
+          throw error;
+        }
+      });
+    },
+    options,
+    dialer,
+  );
   const forward = new Forward(spec, connections, listener);
   connections.label = `-D ${spec.name ?? (forward.port || formatListen(spec.listen))}`;
   return forward;

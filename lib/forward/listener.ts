@@ -5,10 +5,11 @@
  */
 import { lookup } from "node:dns/promises";
 import { createServer, type Server, type Socket } from "node:net";
-import { type Address, formatAddress, type TcpAddress } from "../dialer.ts";
+import { type Address, type Dialer, formatAddress, type TcpAddress } from "../dialer.ts";
 import { ForwardError, messageOf, systemCodeOf } from "../errors.ts";
+import { Backlog } from "./backlog.ts";
 import type { ListenAddress } from "./spec.ts";
-import { listenUnix, type UnixListenOptions } from "./unix_listener.ts";
+import { ACCEPTING, listenUnix, type UnixListenOptions } from "./unix_listener.ts";
 
 /** What may be said about a listener. */
 export interface ListenOptions extends UnixListenOptions {
@@ -28,12 +29,18 @@ const PORT_TRIES = 20;
 /** A bound listener: one port of one or more addresses, or a Unix socket. */
 export class Listener {
   readonly #servers: readonly Server[];
+  readonly #backlog: Backlog | undefined;
   /** Where it listens, with the real port. */
   readonly addresses: readonly Address[];
 
-  private constructor(servers: readonly Server[], addresses: readonly Address[]) {
+  private constructor(
+    servers: readonly Server[],
+    addresses: readonly Address[],
+    backlog: Backlog | undefined,
+  ) {
     this.#servers = servers;
     this.addresses = addresses;
+    this.#backlog = backlog;
   }
 
   /**
@@ -42,8 +49,10 @@ export class Listener {
    * @param where A Unix socket, or a port. Its bind address is an address or a name, or `*` for
    *   all interfaces; without one it is loopback, both 127.0.0.1 and ::1 where the machine has
    *   them, as in ssh. Port 0 takes a free one, the same on every address.
-   * @param accept Called with each connection. Its sides end one by one.
+   * @param accept Called with each connection. Its sides end one by one, and it is read up to
+   *   64 KiB whether or not anybody listens: who is not read from could leave unnoticed.
    * @param options Address family, and what concerns Unix sockets.
+   * @param dialer Where it can tell that there is no room, connections wait, unread, until there is.
    * @returns The listener.
    * @throws {ForwardError} `address-in-use`, `privileged-port`, `address-not-available` or
    *   `name-not-found`.
@@ -52,23 +61,32 @@ export class Listener {
     where: ListenAddress,
     accept: (socket: Socket) => void,
     options: ListenOptions = {},
+    dialer: Pick<Dialer, "room"> = {},
   ): Promise<Listener> {
+    const backlog = dialer.room && new Backlog(() => dialer.room?.(), accept);
+    const enter = backlog === undefined ? accept : (socket: Socket) => backlog.add(socket);
+    const unread = { ...options, pauseOnConnect: backlog !== undefined };
     const servers = "path" in where
-      ? [await listenUnix(where.path, accept, options)]
-      : await listenTcp(where, accept, options);
+      ? [await listenUnix(where.path, enter, unread)]
+      : await listenTcp(where, enter, unread);
     if (options.signal?.aborted) {
+      backlog?.close();
       await closeAll(servers);
       throw new ForwardError("listening was cancelled", { code: "cancelled" });
     }
-    return new Listener(servers, "path" in where ? [where] : servers.map(addressOf));
+    const addresses = "path" in where ? [where] : servers.map(addressOf);
+    backlog?.name(addresses.map(formatAddress).join(", "));
+    return new Listener(servers, addresses, backlog);
   }
 
   /**
-   * Stops accepting. Connections that were accepted go on.
+   * Stops accepting. Connections that were accepted go on; those for which there was no room are
+   * reset.
    *
    * @returns When the port is free again.
    */
   close(): Promise<void> {
+    this.#backlog?.close();
     return closeAll(this.#servers);
   }
 }
@@ -76,8 +94,9 @@ export class Listener {
 async function listenTcp(
   where: { readonly bind?: string; readonly port: number },
   accept: (socket: Socket) => void,
-  options: ListenOptions,
+  options: ListenOptions & { readonly pauseOnConnect: boolean },
 ): Promise<readonly Server[]> {
+  const { pauseOnConnect } = options;
   const { bind = options.gatewayPorts ? "*" : undefined, port } = where;
   const hosts = await hostsOf(bind, port, options);
   for (let tries = 1;; tries++) {
@@ -87,7 +106,7 @@ async function listenTcp(
         // Port 0 is settled by the first address; the others follow it.
         const wanted = servers[0] === undefined ? port : addressOf(servers[0]).port;
         try {
-          servers.push(await listen({ host, port: wanted, ...flags }, accept));
+          servers.push(await listen({ host, port: wanted, ...flags, pauseOnConnect }, accept));
         } catch (error) {
           const needed = servers.length === 0 && index === hosts.length - 1;
           if (needed || !dispensable?.(error)) throw error;
@@ -143,13 +162,14 @@ async function hostsOf(
 }
 
 function listen(
-  address: TcpAddress & { ipv6Only?: boolean },
+  address: TcpAddress & { ipv6Only?: boolean; pauseOnConnect: boolean },
   accept: (socket: Socket) => void,
 ): Promise<Server> {
   return new Promise((resolve, reject) => {
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, accept);
+    const { pauseOnConnect, ...where } = address;
+    const server = createServer({ ...ACCEPTING, pauseOnConnect, noDelay: true }, accept);
     server.once("error", reject);
-    server.listen(address, () => {
+    server.listen(where, () => {
       server.removeAllListeners("error");
       // What happens to one accept() later (too many open files) must not end the process.
       server.on("error", () => {});

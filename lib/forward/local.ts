@@ -26,16 +26,21 @@ export async function forwardLocal(
   options: ListenOptions = {},
 ): Promise<Forward<LocalForwardSpec>> {
   const connections = new Connections(`-L ${spec.name ?? formatListen(spec.listen)}`);
-  const listener = await Listener.bind(spec.listen, (socket) => {
-    const caller = socketCaller(socket);
-    connections.run(caller, async ({ gone, cut }) => {
-      const channel = await dialer.dial(spec.destination, {
-        originator: caller.address,
-        signal: gone,
+  const listener = await Listener.bind(
+    spec.listen,
+    (socket) => {
+      const caller = socketCaller(socket);
+      connections.run(caller, async ({ gone, cut }) => {
+        const channel = await dialer.dial(spec.destination, {
+          originator: caller.address,
+          signal: gone,
+        });
+        return relay(socket, channel, cut);
       });
-      return relay(socket, channel, cut);
-    });
-  }, options);
+    },
+    options,
+    dialer,
+  );
   const forward = new Forward(spec, connections, listener);
   connections.label = `-L ${spec.name ?? (forward.port || formatListen(spec.listen))}`;
   return forward;

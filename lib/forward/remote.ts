@@ -81,6 +81,8 @@ async function proxy(
   // Until the relay listens, an error would be one that nobody handles.
   channel.on("error", leave);
   channel.once("close", leave);
+  // Also while a client that is refused takes its answer.
+  cut.addEventListener("abort", () => channel.destroy());
   const signal = AbortSignal.any([gone, left.signal]);
   const caller = await acceptSocks(channel, { signal: gone });
   try {

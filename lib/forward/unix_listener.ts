@@ -18,6 +18,13 @@ export interface UnixListenOptions {
   readonly streamLocalBindUnlink?: boolean;
 }
 
+/**
+ * How a forward's connections are accepted: each side ends by itself. So much is read of one that
+ * waits for its dial (Node 20 takes 16 KiB by default): what is not read from does not tell that
+ * its peer has gone. Bun may go beyond it by one read.
+ */
+export const ACCEPTING = { allowHalfOpen: true, highWaterMark: 64 * 1024 } as const;
+
 const DEFAULT_MASK = 0o177;
 /** Milliseconds for whoever may listen on a socket file to show it. */
 const PROBE_TIMEOUT = 2_000;
@@ -28,32 +35,41 @@ const PROBE_TIMEOUT = 2_000;
  *
  * @param path The socket's path.
  * @param accept Called with each connection.
- * @param options Permissions, and what to do about a file that is in the way.
+ * @param options Permissions, what to do about a file that is in the way, and whether connections
+ *   are left unread.
  * @returns The server, listening.
  * @throws {ForwardError} `address-in-use` or `address-not-available`.
  */
 export async function listenUnix(
   path: string,
   accept: (socket: Socket) => void,
-  options: UnixListenOptions = {},
+  options: UnixListenOptions & { readonly pauseOnConnect?: boolean } = {},
 ): Promise<Server> {
-  const mask = options.streamLocalBindMask ?? DEFAULT_MASK;
+  const { streamLocalBindMask: mask = DEFAULT_MASK, pauseOnConnect = false } = options;
+  const bound = () => bind(path, { accept, mask, pauseOnConnect });
   try {
-    return await bind(path, accept, mask);
+    return await bound();
   } catch (error) {
     if (systemCodeOf(error) !== "EADDRINUSE") throw bindFailure(path, error);
     await clearTheWay(path, options.streamLocalBindUnlink ?? false, error);
   }
   try {
-    return await bind(path, accept, mask);
+    return await bound();
   } catch (error) {
     throw bindFailure(path, error);
   }
 }
 
-function bind(path: string, accept: (socket: Socket) => void, mask: number): Promise<Server> {
+function bind(
+  path: string,
+  { accept, mask, pauseOnConnect }: {
+    accept: (socket: Socket) => void;
+    mask: number;
+    pauseOnConnect: boolean;
+  },
+): Promise<Server> {
   return new Promise((resolve, reject) => {
-    const server = createServer({ allowHalfOpen: true }, accept);
+    const server = createServer({ ...ACCEPTING, pauseOnConnect }, accept);
     server.once("error", reject);
     // listen() makes the file before it returns: no other moment sees this mask, and none sees
     // the file without it.

@@ -239,7 +239,9 @@ test("200 far callers at once all get their own bytes back, and are counted", sk
     open: 0,
     total: 200,
     refused: 0,
+    gone: 0,
     failed: 0,
+    lost: 0,
     sent: bytes,
     received: bytes,
   });
