@@ -412,36 +412,6 @@ test("a malformed -L is refused with what is wrong with which part", () => {
   }
 });
 
-test("what is said of a lost link is kept in milliseconds, the first value of each", () => {
-  assert.deepEqual(
-    read(
-      ...["--wait", "--retry", "3", "--retry-for", "1h30m", "--park=45", "host"],
-      ...["--idle-timeout", "10m", "--retry", "5", "--park", "1"],
-    ),
-    { wait: true, retries: 3, retryFor: 5_400_000, park: 45_000, idleTimeout: 600_000 },
-  );
-  assert.deepEqual(read("--retry", "0", "--park", "0", "host"), { retries: 0, park: 0 });
-});
-
-test("a number or a time that is none is refused, with what was expected", () => {
-  const wrong: [string, string, string][] = [
-    ["--retry", "-1", "expected a number from 0"],
-    ["--retry", "1.5", "expected a number from 0"],
-    ["--retry", "99999999999", "expected a number from 0"],
-    ["--retry-for", "soon", "expected a time, such as 30 or 1h30m"],
-    ["--park", "-5", "expected a time"],
-    ["--park", "99999999999999", "expected a time"],
-    ["--idle-timeout", "0", "leave it out for no limit"],
-  ];
-  for (const [option, value, expected] of wrong) {
-    const { message } = refusal(`${option}=${value}`, "host");
-    assert.ok(message.startsWith(`${option} ${value}: `), message);
-    assert.ok(message.includes(expected), message);
-  }
-  assert.match(refusal("--retries", "3", "host").hint ?? "", /did you mean --retry\?/);
-  assert.match(refusal("--wait=yes", "host").message, /--wait takes no value/);
-});
-
 test("a malformed -L ends with status 2 and one line", async () => {
   await using home = await emptyHome();
   const named = ["8080:web", "8080:::1:80", ":::", "8080:w\x1bb:80"];

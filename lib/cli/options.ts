@@ -8,7 +8,6 @@ import { parseDestination } from "../forward/spec.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { readDestination } from "./destination.ts";
 import { readHostKeys } from "./host_key_option.ts";
-import { LINK_OPTIONS } from "./link_options.ts";
 import { readProxyOption } from "./proxy_option.ts";
 import { applyKeyword } from "../ssh_config/keywords.ts";
 import { parseJump } from "../ssh_config/jump_spec.ts";
@@ -234,11 +233,6 @@ const RULES: readonly Rule[] = [
       if (variable !== undefined) settings.proxyVariable = variable;
     },
   },
-  ...LINK_OPTIONS.map(({ flags, help, apply }) => ({
-    flags,
-    help,
-    apply: ({ settings }: State, value: string) => apply(settings, value),
-  })),
   {
     flags: "--json",
     help: "events on stdout, errors on stderr, as JSON, one a line",
