@@ -228,8 +228,16 @@ function checkJump(list: string): void {
   }
 }
 
-/** What a letter takes, where no keyword of ssh_config says the same. */
-function readWord<T>(letter: string, value: string, read: (word: string) => T): T {
+/**
+ * Reads what an option takes, where no keyword of ssh_config says the same.
+ *
+ * @param letter The option, for the message.
+ * @param value What it was given.
+ * @param read Reads it; what it throws becomes the message.
+ * @returns What was read.
+ * @throws {UsageError} When it is nothing of the kind.
+ */
+export function readWord<T>(letter: string, value: string, read: (word: string) => T): T {
   try {
     if (value === "") throw new SyntaxError("the value is missing");
     return read(value);
