@@ -435,3 +435,41 @@ test("-vvv shows where the program failed, and not where it found a mistake in w
   assert.ok(lines.some((line) => /^\s+at /.test(line)), lines.join("\n"));
   new Output({ verbosity: -1, json: false }, { color: false, out: err, err });
 });
+
+test("what happens to a lost link is said in numbers and in times of ssh_config", () => {
+  assert.deepEqual(
+    read("--wait", "--retry", "7", "--retry-for", "1h30m", "host", "--park=0", "--idle-timeout=5m"),
+    { wait: true, retries: 7, retryFor: 5_400_000, park: 0, idleTimeout: 300_000 },
+  );
+  assert.deepEqual(read("--retry=0", "--retry-for", "90s", "--park", "45", "host"), {
+    retries: 0,
+    retryFor: 90_000,
+    park: 45_000,
+  });
+  assert.deepEqual(
+    read("--retry", "1", "host", "--retry", "2"),
+    { retries: 1 },
+    "the first counts",
+  );
+});
+
+test("a number or a time that is none is refused with what was expected", () => {
+  const TIME = "expected a time, such as 30 or 1h30m";
+  assert.equal(refusal("--park", "soon", "host").message, `--park soon: ${TIME}`);
+  assert.equal(refusal("--retry-for", "-1", "host").message, `--retry-for -1: ${TIME}`);
+  assert.equal(refusal("--idle-timeout", "1y", "host").message, `--idle-timeout 1y: ${TIME}`);
+  assert.equal(refusal("--park", "", "host").message, "--park: the value is missing");
+  assert.equal(refusal("--park", "9999w", "host").message.includes("at most 2147483647"), true);
+  for (const wrong of ["-1", "1.5", "many", "2147483648", "99999999999"]) {
+    const { message } = refusal("--retry", wrong, "host");
+    assert.equal(message, `--retry ${wrong}: expected a number from 0 to 2147483647`);
+  }
+  assert.equal(refusal("--wait=1", "host").message, "--wait takes no value");
+  assert.equal(refusal("host", "--retry").message, "--retry <n>: the value is missing");
+});
+
+test("a misspelt option about lost links is guessed", () => {
+  assert.equal(refusal("--parc", "1", "host").hint, "did you mean --park?");
+  assert.equal(refusal("--retryfor", "1", "host").hint, "did you mean --retry-for?");
+  assert.equal(refusal("--idle-timout=1", "host").hint, "did you mean --idle-timeout?");
+});

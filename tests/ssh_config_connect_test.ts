@@ -8,12 +8,16 @@ import process from "node:process";
 import { readCommandLine } from "../lib/cli/options.ts";
 import type { Prompter } from "../lib/ssh/prompter.ts";
 import type { ConnectOptions } from "../lib/ssh/host.ts";
+import { dumpConfig } from "../lib/ssh_config/dump.ts";
 import { readHost } from "../lib/ssh_config/host_config.ts";
 import { connectOptions } from "../lib/ssh_config/jump.ts";
 import { KEYWORDS } from "../lib/ssh_config/keyword_table.ts";
 import { LATER } from "../lib/ssh_config/later.ts";
 import { Output } from "../lib/cli/output.ts";
+import { sessionOptions } from "../lib/ssh_config/session_options.ts";
+import { emptySettings } from "../lib/ssh_config/settings.ts";
 import { sshConfig } from "../lib/ssh_config/ssh_config.ts";
+import type { SessionOptions } from "../lib/session/options.ts";
 import { currentUser, type Stoppable, tempDir } from "./support/tools.ts";
 
 let folder: { path: string } & Stoppable;
@@ -307,27 +311,72 @@ test("who asks for what a later version does is told, once, and not for what is 
     await options(config, ...args);
     return lines.filter((line) => line.includes("does not act on it yet"));
   };
-  const on = "ServerAliveInterval 30\nServerAliveCountMax 2\nChannelTimeout *=5m\n" +
-    "ControlMaster auto\nControlPath ~/.ssh/%C\nControlPersist yes\n";
-  const off = "ServerAliveInterval 0\nServerAliveCountMax 0\nChannelTimeout none\n" +
-    "ControlMaster no\nControlPath none\nControlPersist no\n";
+  const on = "ControlMaster auto\nControlPath ~/.ssh/%C\nControlPersist yes\n";
+  const off = "ControlMaster no\nControlPath none\nControlPersist no\n";
   const rest = "this version reads it and does not act on it yet";
   try {
     assert.deepEqual(await told(0, on), []);
-    assert.equal((await told(1, on)).length, 6);
-    const alive = "Host *\n  ServerAliveInterval 30\n";
-    assert.deepEqual(await told(1, alive, "-J", "a,b", "target"), [
-      `fairlead: config:2: ServerAliveInterval: ${rest}`,
+    assert.equal((await told(1, on)).length, 3);
+    const shared = "Host *\n  ControlMaster auto\n";
+    assert.deepEqual(await told(1, shared, "-J", "a,b", "target"), [
+      `fairlead: config:2: ControlMaster: ${rest}`,
     ]);
-    assert.deepEqual(await told(0, "", "-o", "ServerAliveInterval=30", "target"), [
-      `fairlead: -o ServerAliveInterval: ${rest}`,
+    assert.deepEqual(await told(0, "", "-o", "ControlMaster=auto", "target"), [
+      `fairlead: -o ControlMaster: ${rest}`,
     ]);
-    assert.deepEqual(await told(-1, "", "-o", "ServerAliveInterval=30", "target"), []);
+    assert.deepEqual(await told(-1, "", "-o", "ControlMaster=auto", "target"), []);
     assert.deepEqual(await told(1, off), []);
     assert.deepEqual(await told(1, "", "-o", "ControlMaster=no", "target"), []);
   } finally {
     new Output({ verbosity: -1, json: false }, { color: false, out: () => {}, err: () => {} });
   }
+});
+
+test("ServerAliveInterval 0 is never, and what is not said is left to the session", async () => {
+  const session = (config: string, ...args: string[]) =>
+    readHost(readCommandLine(argsFor(config, args)).settings)
+      .then(({ settings }) => sessionOptions(settings));
+  const cases: [string, SessionOptions][] = [
+    ["", {}],
+    ["ServerAliveInterval 0\n", { serverAliveInterval: 0 }],
+    ["ServerAliveInterval none\n", { serverAliveInterval: 0 }],
+    ["ServerAliveInterval 1m\n", { serverAliveInterval: 60_000 }],
+    ["ServerAliveInterval 30d\n", { serverAliveInterval: 2 ** 31 - 1 }],
+    ["ServerAliveCountMax 0\n", { serverAliveCountMax: 0 }],
+    ["ServerAliveInterval 5\nServerAliveInterval 6\nServerAliveCountMax 7\n", {
+      serverAliveInterval: 5_000,
+      serverAliveCountMax: 7,
+    }],
+  ];
+  for (const [config, expected] of cases) assert.deepEqual(await session(config), expected);
+});
+
+test("-G prints the interval that is in effect, where nothing was said as well", async () => {
+  const printed = async (config: string) => {
+    const host = await readHost(readCommandLine(argsFor(config, [])).settings);
+    return /^serveraliveinterval .*$/m.exec(dumpConfig(host))?.[0];
+  };
+  assert.equal(await printed(""), "serveraliveinterval 15");
+  assert.equal(await printed("ServerAliveInterval 0\n"), "serveraliveinterval 0");
+});
+
+test("what is said of a lost link reaches the session as it is", () => {
+  const said = { wait: true, retries: 0, retryFor: 60_000, park: 0, idleTimeout: 1_000 };
+  assert.deepEqual(sessionOptions({ ...emptySettings(), ...said }), said);
+  assert.deepEqual(sessionOptions({ ...emptySettings(), wait: false }), { wait: false });
+});
+
+test("ChannelTimeout counts in milliseconds, with the first of the same pattern", async () => {
+  const config = "ChannelTimeout direct-*=5m session=0 direct-*=1 *=1h30m\n";
+  const { channelTimeouts } = await options(config);
+  assert.deepEqual(Object.entries(channelTimeouts ?? {}), [
+    ["direct-*", 300_000],
+    ["session", 0],
+    ["*", 5_400_000],
+  ]);
+  assert.deepEqual(await options("ChannelTimeout none\n"), { host: "target" });
+  const config2 = "ChannelTimeout global=1\nChannelTimeout *=2\n";
+  assert.deepEqual((await options(config2)).channelTimeouts, { global: 1_000 });
 });
 
 test("a malformed -J is refused", () => {
@@ -368,6 +417,12 @@ test("a program gets the same, and keywords of its own win", async () => {
   }]);
   const cleared = { file, keywords: { ClearAllForwardings: "yes" } };
   assert.deepEqual((await sshConfig("alias", cleared)).forwards, []);
+  const alive = { ServerAliveInterval: "7", ServerAliveCountMax: "2", ChannelTimeout: "*=1h" };
+  const session = (await sshConfig("alias", { file, keywords: alive })).connect;
+  assert.deepEqual(
+    [session.serverAliveInterval, session.serverAliveCountMax, session.channelTimeouts],
+    [7_000, 2, { "*": 3_600_000 }],
+  );
   await assert.rejects(sshConfig("-oProxyCommand=x", { file }), /the host name holds/);
   await assert.rejects(sshConfig("alias", { file, keywords: { Prot: "8" } }), { code: "usage" });
   assert.equal((await sshConfig("alias", { file: "none" })).connect.host, "alias");

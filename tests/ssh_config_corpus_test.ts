@@ -295,7 +295,7 @@ const OWN_DEFAULTS = [
   ...["ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms"],
   "casignaturealgorithms",
   "identityfile",
-  // Debian's own default, with BatchMode.
+  // ssh does not ask by itself; Debian's does, with BatchMode.
   "serveraliveinterval",
 ];
 

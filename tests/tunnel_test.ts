@@ -141,6 +141,40 @@ test("a tunnel that nobody uses for its idle timeout ends, listeners and all", s
   await waitFor(() => server.sessions().length === 0);
 });
 
+test(
+  "more callers than are parked wait in the backlog, and are served in order",
+  skip,
+  async () => {
+    await using server = await startSshd();
+    await using tunnel = await tunnelTo(server, { maxParked: 5 });
+    const { port, stats } = await tunnel.forwardLocal(`0:127.0.0.1:${echo.port}`);
+    assert.equal(stats.total, 0);
+    await server.down();
+    await waitFor(() => tunnel.state === "reconnecting");
+    const order: number[] = [];
+    const callers = [];
+    for (let number = 0; number < 20; number++) {
+      const socket = connectTcp(port, "127.0.0.1");
+      await once(socket, "connect");
+      callers.push(
+        says(socket, `caller ${number}`).then(() => {
+          order.push(number);
+          socket.destroy();
+        }),
+      );
+    }
+    assert.equal(tunnel.parked, 5);
+    await server.up();
+    await Promise.all(callers);
+    assert.deepEqual(order.toSorted((one, other) => one - other), [...callers.keys()]);
+    assert.deepEqual(
+      order.slice(0, 5).toSorted(),
+      [0, 1, 2, 3, 4],
+      "who came first is served first",
+    );
+  },
+);
+
 test("close() does not hang on a server that is silent", skip, async () => {
   await using server = await startSshd();
   const tunnel = await tunnelTo(server);

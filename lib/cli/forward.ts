@@ -8,6 +8,7 @@ import type { Forward } from "../forward/forward.ts";
 import { forwardStdio } from "../forward/stdio.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import type { Tunnel } from "../tunnel/tunnel.ts";
+import { drain } from "./drain.ts";
 import { listen } from "./listen.ts";
 import { endsWithLink, open } from "./open.ts";
 import type { Output } from "./output.ts";
@@ -18,10 +19,6 @@ import type { Secrets } from "./secrets.ts";
 import type { StopSignal } from "./signals.ts";
 import { takeStdio } from "./stdio.ts";
 
-/** Milliseconds that open connections have after a signal. */
-const DRAIN_TIMEOUT = 5_000;
-/** Milliseconds after the second one, for a server that does not answer any more. */
-const FORCE_TIMEOUT = 300;
 /** The status of a -W whose reader has gone. */
 const FAILED = 255;
 
@@ -133,7 +130,7 @@ function task(status: Promise<number>): Task {
 }
 
 async function run(run: Run, task: Task | undefined): Promise<number> {
-  const { tunnel, output, stop } = run;
+  const { tunnel, stop } = run;
   const lost = tunnel.closed.then((reason) => {
     if (reason !== undefined) throw reason;
     return "closed" as const;
@@ -150,7 +147,7 @@ async function run(run: Run, task: Task | undefined): Promise<number> {
     if (end !== "stopped") return status;
   }
   if (end === "stopped") {
-    await drain(run, output, stop);
+    await drain(run, stop.second, "a second signal ends at once");
     return stop.status();
   }
   return 0;
@@ -164,29 +161,6 @@ function sayWaiting({ forwards, output }: Run): void {
     { event: "draining", connections },
     `stopped listening; waiting for ${named(connections)} to finish`,
   );
-}
-
-async function drain({ tunnel, forwards }: Run, output: Output, stop: StopSignal): Promise<void> {
-  const connections = count(forwards);
-  if (connections > 0) {
-    const have = connections === 1 ? "has" : "have";
-    output.event(
-      { event: "draining", connections },
-      `stopped listening; ${named(connections)} ${have} ${DRAIN_TIMEOUT / 1000} s to finish, ` +
-        "a second signal ends at once",
-    );
-  }
-  const ended = tunnel.close({ timeout: DRAIN_TIMEOUT });
-  const forced = new Promise<void>((resolve) => {
-    const force = () => {
-      // An exit alone would end them as if they were complete: their clients must see a reset.
-      tunnel.close({ force: true }).then(resolve, resolve);
-      setTimeout(resolve, FORCE_TIMEOUT);
-    };
-    if (stop.second.aborted) force();
-    stop.second.addEventListener("abort", force);
-  });
-  await Promise.race([ended, forced]);
 }
 
 function count(forwards: readonly Forward[]): number {

@@ -9,16 +9,19 @@ import { FairleadError, UsageError } from "../errors.ts";
 import { findForeground, type Foreground, goToBackground } from "./background.ts";
 import { runDemo } from "./demo_command.ts";
 import { checkTask, forward } from "./forward.ts";
-import { conclude, helpText, readCommandLine } from "./options.ts";
+import { type CommandLine, conclude, helpText, readCommandLine } from "./options.ts";
 import { Output, type Screen, terminalScreen } from "./output.ts";
 import { answerQuery } from "./query.ts";
 import { dumpConfig } from "../ssh_config/dump.ts";
 import { type HostConfig, readHost } from "../ssh_config/host_config.ts";
 import { type Settings, verbosityOf } from "../ssh_config/settings.ts";
+import { type SignalPhases, signalPhases } from "./signal_phases.ts";
 import { type StopSignal, stopSignal } from "./signals.ts";
 import { readStdinKey, type Secrets, takeSecrets, withStdinKey } from "./secrets.ts";
 import { openTrace, type Trace } from "./trace.ts";
 import { VERSION } from "./version.ts";
+import { checkForwards, runWith } from "./with.ts";
+import { type LocalTask, readWithLine, withHelpText } from "./with_options.ts";
 
 /** SSH or forwarding failed; ssh uses the same. */
 const FAILED = 255;
@@ -34,32 +37,35 @@ const USAGE = 2;
 export async function main(args: readonly string[]): Promise<number> {
   // A reader that went away (head, a closed terminal) is no reason to fail.
   process.stderr.on("error", () => {});
-  // A word is a subcommand only as the very first argument: `fairlead -- demo` is a host.
   const foreground = await findForeground();
   const screen = foreground?.screen ?? terminalScreen();
   const trace = openTrace();
-  let output = new Output({ verbosity: 0, json: args.includes("--json") }, screen, trace);
+  let output = new Output({ verbosity: 0, json: asksForJson(args) }, screen, trace);
   let status: number;
   try {
     if (args[0] === "demo") return await runDemo(args.slice(1));
-    const { settings, show, query } = readCommandLine(args);
+    const { settings, show, query, task } = readLine(args);
     // Before anything else is started: Match exec runs programs as well.
     const secrets = takeSecrets(settings);
-    if (show === "help") return say(helpText());
+    if (show === "help") return say(args[0] === "with" ? withHelpText() : helpText());
     if (show === "version") return say(`fairlead ${VERSION}\n`);
     if (show === "query") return say(answerQuery(query));
-    output = outputFor(settings, screen, trace);
+    const outputNow = () => outputFor(settings, screen, trace, task);
+    output = outputNow();
     if (trace?.failure !== undefined) output.warn(trace.failure);
     const { logLevel, command } = settings;
-    const stop = stopSignal();
+    const local = task === undefined ? undefined : { task, signals: signalPhases() };
+    const stop = local?.signals.before ?? stopSignal();
     const host = await readConfig(settings, stop);
     if (host === undefined) return stop.status();
     if (show === "config") return say(dumpConfig(host));
     // A file can say how much is to be said, and by a command what stdout is for.
     if (settings.logLevel !== logLevel || settings.command !== command) {
-      output = outputFor(settings, screen, trace);
+      output = outputNow();
     }
-    status = await connectAndForward(args, host, secrets, output, stop, foreground);
+    status = local === undefined
+      ? await connectAndForward(args, host, secrets, output, stop, foreground)
+      : await connectAndRun(host, secrets, output, local);
   } catch (error) {
     status = error instanceof UsageError ? USAGE : FAILED;
     output.error(error, status);
@@ -71,8 +77,29 @@ export async function main(args: readonly string[]): Promise<number> {
   return status;
 }
 
-function outputFor(settings: Settings, screen: Screen, trace: Trace | undefined): Output {
-  return new Output({ ...settings, verbosity: verbosityOf(settings) }, screen, trace);
+/** A word is a subcommand only as the very first argument: `fairlead -- demo` is a host. */
+function readLine(
+  args: readonly string[],
+): CommandLine & { readonly task?: LocalTask | undefined } {
+  return args[0] === "with" ? readWithLine(args.slice(1)) : readCommandLine(args);
+}
+
+/** Before the line is read; what follows -- is another program's. */
+function asksForJson(args: readonly string[]): boolean {
+  const end = args.indexOf("--");
+  return (end < 0 ? args : args.slice(0, end)).includes("--json");
+}
+
+function outputFor(
+  settings: Settings,
+  screen: Screen,
+  trace: Trace | undefined,
+  task: LocalTask | undefined,
+): Output {
+  const verbosity = verbosityOf(settings);
+  // A command has stdout, wherever it runs.
+  const command = task?.command ?? settings.command;
+  return new Output({ ...settings, verbosity, command }, screen, trace);
 }
 
 /** @returns The host; undefined where a signal came first. */
@@ -85,6 +112,21 @@ async function readConfig(settings: Settings, stop: StopSignal): Promise<HostCon
     if (stop.first.aborted) return undefined;
     throw error;
   }
+}
+
+async function connectAndRun(
+  host: HostConfig,
+  secrets: Secrets,
+  output: Output,
+  local: { readonly task: LocalTask; readonly signals: SignalPhases },
+): Promise<number> {
+  const { settings } = host;
+  checkForwards(settings.forwards);
+  const { before } = local.signals;
+  const stdinKey = settings.keyFromStdin ? await readStdinKey(before.first) : undefined;
+  if (before.first.aborted) return before.status();
+  const person = { prompter: personPrompter(), secrets: withStdinKey(secrets, stdinKey) };
+  return await runWith(host, local.task, output, local.signals, person);
 }
 
 async function connectAndForward(

@@ -16,6 +16,9 @@ import type { Settings } from "../ssh_config/settings.ts";
 import type { Secrets } from "./secrets.ts";
 import type { StopSignal } from "./signals.ts";
 
+/** Different banners that are shown: a server could think of ever new ones. */
+const MAX_BANNERS = 100;
+
 /**
  * Connects as it is configured.
  *
@@ -36,7 +39,7 @@ export async function open(
   const company = {
     ...keys,
     ...(prompter === undefined ? {} : { prompter }),
-    onBanner: (text: string) => output.banner(text),
+    onBanner: newOnly((text) => output.banner(text)),
     signal: stop.first,
   };
   // No file could name those keys for a server on the way. These are for the destination alone.
@@ -66,6 +69,16 @@ export async function open(
     if (stop.first.aborted) return undefined;
     throw error;
   }
+}
+
+/** Each new link brings the same banner. */
+function newOnly(show: (text: string) => void): (text: string) => void {
+  const shown = new Set<string>();
+  return (text) => {
+    if (shown.has(text) || shown.size >= MAX_BANNERS) return;
+    shown.add(text);
+    show(text);
+  };
 }
 
 /**

@@ -185,7 +185,8 @@ export class Connections {
       return;
     }
     this.#failed++;
-    if (cut) {
+    // A time that has run out is ours as well: neither side has ended it.
+    if (cut || codeOf(failure.error) === "timeout") {
       log.warn("{id}: reset: {reason}; {bytes}", { id, reason: messageOf(failure.error), bytes });
       return;
     }

@@ -5,8 +5,8 @@
  * @module
  */
 import type { Duplex } from "node:stream";
-import type { Incoming, RemoteListener } from "../dialer.ts";
-import type { Address } from "../dialer.ts";
+import type { Address, Incoming, RemoteListener } from "../dialer.ts";
+import { codeOf } from "../errors.ts";
 import type { Link } from "./link.ts";
 
 /** A link and its number. */
@@ -20,6 +20,8 @@ export class Generation {
   readonly #over = new AbortController();
   readonly #onUse: () => void;
   #uses = 0;
+  #open = 0;
+  #cut = 0;
 
   /**
    * @param number Its place among the session's connections.
@@ -42,6 +44,11 @@ export class Generation {
   /** How many streams are open or being opened. */
   get uses(): number {
     return this.#uses;
+  }
+
+  /** How many streams were open when the link was lost; they fail one by one. */
+  get lost(): number {
+    return this.#open + this.#cut;
   }
 
   /** Ends it for everybody who watches `over`; what is open goes on as long as the link does. */
@@ -94,8 +101,14 @@ export class Generation {
   }
 
   #watch(stream: Duplex, leave: () => void): void {
-    if (stream.closed) leave();
-    else stream.once("close", leave);
+    this.#open++;
+    const close = () => {
+      this.#open--;
+      if (codeOf(stream.errored) === "connection-lost") this.#cut++;
+      leave();
+    };
+    if (stream.closed) close();
+    else stream.once("close", close);
   }
 
   #enter(): () => void {

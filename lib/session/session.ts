@@ -323,7 +323,7 @@ export class Session implements Dialer {
   }
 
   #lost(generation: Generation, reason: SessionError): void {
-    const lost = generation.uses;
+    const { lost } = generation;
     if (generation !== this.#current) {
       if (lost > 0) log.warn("{lost} connections ended with the one that was left", { lost });
       return;

@@ -39,6 +39,8 @@ export class SshChannel extends Duplex {
   #waitingWrite: (() => void) | undefined;
   readonly #window: number;
   #granting = false;
+  /** Called whenever something moves in it, in either direction. */
+  onActivity: (() => void) | undefined;
 
   /**
    * @param codec ssh2's channel, whose own streams nobody uses.
@@ -58,14 +60,17 @@ export class SshChannel extends Duplex {
   }
 
   override _read(size: number): void {
+    this.onActivity?.();
     if (!this.held()) this.#codec._read(size);
   }
 
   override _write(chunk: Buffer, encoding: BufferEncoding, callback: () => void): void {
     // ssh2 never calls back when the channel closes during a write (SSH2_NOTES row 1).
     this.#waitingWrite = callback;
+    this.onActivity?.();
     const done = () => {
       if (this.#waitingWrite !== callback) return;
+      this.onActivity?.();
       this.#waitingWrite = undefined;
       callback();
     };
@@ -106,6 +111,7 @@ export class SshChannel extends Duplex {
   /** @returns false where the peer should wait before it sends more. */
   #receive(chunk: Buffer | null): boolean {
     if (this.destroyed) return false;
+    this.onActivity?.();
     if (chunk !== null) {
       if (this.#codec.incoming.window < 0) {
         // ssh2 takes whatever a peer sends, as much as it likes.

@@ -51,7 +51,10 @@ export class CommandChannel extends SshChannel implements RemoteCommand {
         codec._read(size);
       },
     });
-    stderr.push = (chunk: Buffer | null) => this.stderr.destroyed || this.stderr.push(chunk);
+    stderr.push = (chunk: Buffer | null) => {
+      this.onActivity?.();
+      return this.stderr.destroyed || this.stderr.push(chunk);
+    };
     let ended: CommandExit = { status: undefined, signal: undefined };
     events.once("exit", (status: number | null, signal?: string) => {
       ended = { status: status ?? undefined, signal };

@@ -10,6 +10,7 @@ import { codeOf, messageOf } from "../errors.ts";
 import { userName } from "../runtime.ts";
 import type { AlgorithmChoice } from "./algorithms.ts";
 import type { AuthMethod } from "./auth.ts";
+import { checkChannelTimeouts } from "./channel_timeouts.ts";
 import { SshClient } from "./client.ts";
 import {
   type HostKeyVerifier,
@@ -149,6 +150,7 @@ export interface ConnectOptions {
    * (ChannelTimeout of ssh_config(5)): `direct-tcpip`, `forwarded-tcpip`,
    * `direct-streamlocal@openssh.com`, `forwarded-streamlocal@openssh.com`, `session`. A type may
    * hold `*` and `?`; the first that matches counts, and 0 stands for no limit, as no match does.
+   * `global`, which no pattern stands for, closes all channels once nothing has moved in any.
    */
   readonly channelTimeouts?: Readonly<Record<string, number>>;
   /** Called with what the server says before authentication. */
@@ -258,6 +260,7 @@ function check(options: ConnectOptions, index: number): void {
   }
   acceptedAlgorithms(options.pubkeyAcceptedAlgorithms);
   checkRekeyLimit(options.rekeyLimit ?? {});
+  checkChannelTimeouts(options.channelTimeouts ?? {});
   if (jump !== undefined && proxyCommand !== undefined) {
     throw new TypeError(`jump and proxyCommand are two ways to ${host}: give one`);
   }

@@ -16,6 +16,7 @@ import {
 import { ConnectionError, ForwardError, messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
 import { SshChannel } from "./channel.ts";
+import type { ChannelTimeouts } from "./channel_timeouts.ts";
 import { listenFailure, overrideWarning } from "./refusals.ts";
 import { type ChannelOpen, engineChannel, type EngineClient } from "./ssh2.ts";
 import type { Transport } from "./transport.ts";
@@ -34,6 +35,7 @@ export class Listeners {
   readonly #engine: EngineClient;
   readonly #transport: Transport;
   readonly #said: readonly string[];
+  readonly #timeouts: ChannelTimeouts;
   readonly #listeners = new Map<string, Accept>();
   /** How many of the debug messages belong to requests that were answered. */
   #heard = 0;
@@ -42,11 +44,18 @@ export class Listeners {
    * @param engine The open connection.
    * @param transport What it runs over.
    * @param said What the server sent as debug messages so far; it explains refusals.
+   * @param timeouts How long the channels of its callers may be idle.
    */
-  constructor(engine: EngineClient, transport: Transport, said: readonly string[]) {
+  constructor(
+    engine: EngineClient,
+    transport: Transport,
+    said: readonly string[],
+    timeouts: ChannelTimeouts,
+  ) {
     this.#engine = engine;
     this.#transport = transport;
     this.#said = said;
+    this.#timeouts = timeouts;
     this.#matchOtherForms();
     engine.on("tcp connection", (info, accept, reject) => {
       const originator = { host: info.srcIP, port: info.srcPort };
@@ -147,7 +156,9 @@ export class Listeners {
         if (this.#transport.lost) {
           throw new ConnectionError("the SSH connection was lost", { code: "connection-lost" });
         }
-        return channel = new SshChannel(engineChannel(accept()), this.#transport);
+        channel = new SshChannel(engineChannel(accept()), this.#transport);
+        const type = isUnix(address) ? "forwarded-streamlocal@openssh.com" : "forwarded-tcpip";
+        return this.#timeouts.watch(type, channel);
       },
       refuse: () => {
         // A second answer to one open would be a protocol error, and sshd hangs up at those.

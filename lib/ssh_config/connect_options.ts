@@ -15,7 +15,7 @@ import { expanded, type HostConfig } from "./host_config.ts";
 import { laterMistake } from "./keywords.ts";
 import type { Settings } from "./settings.ts";
 import { expandAll, expandCommand, expandHome, PROXY_TOKENS } from "./tokens.ts";
-import { isNone } from "./values.ts";
+import { isNone, seconds } from "./values.ts";
 
 /** What no file can say: it is the same for every server on the way. */
 export type Company = Pick<
@@ -83,6 +83,7 @@ export async function hostOptions(
         : path("RevokedHostKeys", settings.revokedHostKeys),
       noHostAuthenticationForLocalhost: settings.noHostAuthenticationForLocalhost,
       rekeyLimit: rekeyLimit(settings),
+      channelTimeouts: channelTimeouts(settings),
     }),
   };
 }
@@ -160,6 +161,18 @@ function rekeyLimit({ rekeyLimit }: Settings): ConnectOptions["rekeyLimit"] | un
   if (rekeyLimit === undefined) return undefined;
   const { bytes, seconds } = rekeyLimit;
   return { ...(bytes === 0 ? {} : { bytes }), ...(seconds === 0 ? {} : { seconds }) };
+}
+
+function channelTimeouts({ channelTimeouts = [] }: Settings): ConnectOptions["channelTimeouts"] {
+  if (channelTimeouts.length === 0) return undefined;
+  const times = new Map<string, number>();
+  for (const said of channelTimeouts) {
+    const at = said.indexOf("=");
+    const pattern = said.slice(0, at);
+    // Of the same pattern the first one counts, as among those that match.
+    if (!times.has(pattern)) times.set(pattern, seconds(said.slice(at + 1)) * 1000);
+  }
+  return Object.fromEntries(times);
 }
 
 /** Leaves out what was not said, so that the library's defaults hold. */

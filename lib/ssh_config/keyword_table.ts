@@ -64,7 +64,6 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
   }),
   CertificateFile: files("certificateFiles"),
   ChannelTimeout: value("channelTimeouts", (_word, words) => channelTimeouts(words), {
-    policy: "later",
     form: "words",
     unset: "none",
   }),
@@ -213,12 +212,10 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
   SecurityKeyProvider: refused("fairlead uses FIDO keys through an agent alone", ["internal"]),
   SendEnv: accepted(NO_ENVIRONMENT),
   ServerAliveCountMax: value("serverAliveCountMax", wholeNumber(0, 2_147_483_647), {
-    policy: "later",
     unset: "3",
   }),
   ServerAliveInterval: value("serverAliveInterval", (word) => isNone(word) ? 0 : seconds(word), {
-    policy: "later",
-    unset: "0",
+    unset: "15",
   }),
   SessionType: value("sessionType", (word) => {
     const type = oneOf(word, ["none", "default", "subsystem"]);

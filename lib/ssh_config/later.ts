@@ -12,13 +12,9 @@ const log = logger("ssh_config");
 
 /** The keywords of the policy `later`, and whether they ask for anything. */
 export const LATER: Readonly<Record<string, (settings: KeywordSettings) => boolean>> = {
-  ChannelTimeout: ({ channelTimeouts = [] }) =>
-    channelTimeouts.some((timeout) => !/=0+[smhdw]?$/i.test(timeout)),
   ControlMaster: ({ controlMaster = "false" }) => controlMaster !== "false",
   ControlPath: ({ controlPath = "none" }) => !isNone(controlPath),
   ControlPersist: ({ controlPersist = false }) => controlPersist !== false,
-  ServerAliveCountMax: ({ serverAliveCountMax = 0 }) => serverAliveCountMax !== 0,
-  ServerAliveInterval: ({ serverAliveInterval = 0 }) => serverAliveInterval !== 0,
 };
 
 /**

@@ -3,10 +3,11 @@
  *
  * @module
  */
-import type { ConnectOptions } from "../ssh/host.ts";
+import type { TunnelOptions } from "../tunnel/tunnel.ts";
 import { readHost } from "./host_config.ts";
 import { connectOptions } from "./jump.ts";
 import { applyKeyword } from "./keywords.ts";
+import { sessionOptions } from "./session_options.ts";
 import { emptySettings, type ForwardRequest } from "./settings.ts";
 
 export type { ForwardRequest };
@@ -24,7 +25,7 @@ export interface SshConfigOptions {
 /** What the files say of a host. */
 export interface SshConfig {
   /** What connect() takes; a `prompter` and whatever else is missing can be added. */
-  readonly connect: ConnectOptions;
+  readonly connect: TunnelOptions;
   /** LocalForward, RemoteForward and DynamicForward. */
   readonly forwards: readonly ForwardRequest[];
 }
@@ -59,6 +60,6 @@ export async function sshConfig(host: string, options: SshConfigOptions = {}): P
   }
   if (options.file !== undefined) settings.configFile = options.file;
   const config = await readHost(settings, { signal: options.signal });
-  const connect = await connectOptions(config);
+  const connect = { ...await connectOptions(config), ...sessionOptions(config.settings) };
   return { connect, forwards: settings.clearAllForwardings ? [] : settings.forwards };
 }

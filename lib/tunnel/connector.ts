@@ -8,6 +8,9 @@ import { connectHost, type ConnectOptions } from "../ssh/host.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import { RememberedAnswers } from "./remembered.ts";
 
+/** More servers on the way than connectHost() takes. */
+const MOST_HOPS = 100;
+
 /**
  * Makes connections by the same options again and again.
  *
@@ -16,8 +19,7 @@ import { RememberedAnswers } from "./remembered.ts";
  */
 export function connector(options: ConnectOptions): Connect {
   const answers = new RememberedAnswers();
-  // What gives the first attempt up, a timeout perhaps, must not give up a later one.
-  const { signal: _first, ...lasting } = options;
+  const lasting = withoutSignals(options);
   return async (attempt) => {
     const wrapped = new Map<Prompter, ReturnType<RememberedAnswers["attempt"]>>();
     const between = (person: Prompter): Prompter => {
@@ -29,4 +31,11 @@ export function connector(options: ConnectOptions): Connect {
     for (const { keep } of wrapped.values()) keep();
     return link;
   };
+}
+
+/** What gives the first attempt up, a timeout perhaps, must not give up a later one. */
+function withoutSignals({ signal: _first, ...rest }: ConnectOptions, depth = 0): ConnectOptions {
+  // A list without an end is refused where it is followed.
+  if (rest.jump === undefined || depth > MOST_HOPS) return rest;
+  return { ...rest, jump: withoutSignals(rest.jump, depth + 1) };
 }

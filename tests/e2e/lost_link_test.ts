@@ -1,0 +1,84 @@
+/** What the command line says when the link is lost and comes back. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { serverOptions, startFairlead } from "../support/fairlead.ts";
+import { startSshd } from "../support/sshd.ts";
+import { echoServer, type Peer } from "../support/tcp.ts";
+import { skipUnless, type Stoppable, tempDir, waitFor } from "../support/tools.ts";
+
+const skip = skipUnless("sshd", "ssh-keygen");
+let echo: Peer;
+let folder: { path: string } & Stoppable;
+
+before(async () => {
+  echo = await echoServer();
+  folder = await tempDir();
+});
+after(async () => {
+  await echo.stop();
+  await folder.stop();
+});
+
+async function called(port: number): Promise<Socket> {
+  const socket = connect(port, "127.0.0.1").on("error", () => {});
+  socket.write("hello");
+  await once(socket, "data");
+  return socket;
+}
+
+test(
+  "a person reads that the link was lost, that it is back, and a banner once",
+  skip,
+  async () => {
+    const banner = join(folder.path, "banner");
+    await writeFile(banner, "Authorised use only\n");
+    await using server = await startSshd({ config: [`Banner ${banner}`] });
+    const forward = ["-L", `0:127.0.0.1:${echo.port}`];
+    await using run = await startFairlead([...forward, ...serverOptions(server)]);
+    const [port = 0] = run.ports;
+    await called(port);
+    server.signalSessions("SIGKILL");
+    await waitFor(() => run.lines().some((line) => /again after/.test(line)));
+    (await called(port)).destroy();
+    const lines = run.lines().filter((line) => !line.includes(" #1 from "));
+    const place = `127\\.0\\.0\\.1:${server.port}`;
+    assert.equal(lines.length, 3, run.stderr());
+    assert.equal(lines[0], "Authorised use only");
+    assert.match(
+      lines[1] ?? "",
+      new RegExp(
+        `^fairlead: lost the connection \\(.*${place}.*\\); 1 connection was reset; connecting again$`,
+      ),
+    );
+    assert.match(
+      lines[2] ?? "",
+      new RegExp(`^fairlead: connected to ${place} again after \\d\\.\\d s$`),
+    );
+  },
+);
+
+test("a script reads the same as events", skip, async () => {
+  await using server = await startSshd();
+  const forward = ["--json", "-L", `0:127.0.0.1:${echo.port}`];
+  await using run = await startFairlead([...forward, ...serverOptions(server)], { forwards: 0 });
+  const events = () =>
+    run.stdout().split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
+  const port = await waitFor(() => events().find(({ event }) => event === "listening")?.port);
+  await server.down();
+  await waitFor(() => events().some(({ event }) => event === "lost"));
+  const waiting = [called(port), called(port)];
+  await waitFor(() => run.stderr().includes("refused"));
+  await server.up();
+  for (const socket of await Promise.all(waiting)) socket.destroy();
+  const [, lost, back] = events();
+  assert.deepEqual([lost.v, lost.event, lost.lost], [1, "lost", 0]);
+  assert.match(lost.reason, new RegExp(`127\\.0\\.0\\.1:${server.port}`));
+  assert.deepEqual([back.v, back.event, back.parked], [1, "reconnected", 2]);
+  assert.ok(back.seconds > 0);
+  // That the server cannot be reached is told once, however often it is tried.
+  assert.equal(run.stderr().match(/refused the connection; trying again/g)?.length, 1);
+});
