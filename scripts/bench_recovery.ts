@@ -13,7 +13,7 @@ import { connectSocket } from "../lib/connect.ts";
 import { type SteadyCallers, steadyCallers, type Tally } from "../tests/support/callers.ts";
 import { serverOptions, startFairlead } from "../tests/support/fairlead.ts";
 import { type FaultStage, faultStage } from "../tests/support/fault_stage.ts";
-import { sshOptions } from "../tests/support/ssh_server.ts";
+import { type Reach, sshOptions } from "../tests/support/ssh_server.ts";
 import { freePort, start, type Stoppable, waitFor, which } from "../tests/support/tools.ts";
 
 /** A dead path is noticed alike by both: after two questions without an answer, 2 s each. */
@@ -39,6 +39,8 @@ interface Fault {
   readonly lasts: number;
   /** Milliseconds between two callers; default 50. */
   readonly every?: number;
+  /** Reaches the server without the path. */
+  readonly direct?: boolean;
   begin(stage: FaultStage): void | Promise<void>;
   end?(stage: FaultStage): void | Promise<void>;
 }
@@ -47,6 +49,7 @@ function killed(seconds: number, every?: number): Fault {
   return {
     name: `server killed, back after ${seconds} s`,
     lasts: seconds * SECOND,
+    direct: true,
     ...(every === undefined ? {} : { every }),
     begin: ({ sshd }) => sshd.down("SIGKILL"),
     end: ({ sshd }) => sshd.up(),
@@ -103,8 +106,9 @@ interface Row {
 
 async function measure(fault: Fault): Promise<Row[]> {
   await using stage = await faultStage();
-  await using fairlead = await fairleadOn(stage);
-  await using autossh = await autosshOn(stage);
+  const reach = fault.direct ? stage.sshd : stage.reach;
+  await using fairlead = await fairleadOn(stage, reach);
+  await using autossh = await autosshOn(stage, reach);
   const tools = [{ name: "fairlead", ...fairlead }, { name: "autossh", ...autossh }];
   const calling = tools.map(({ name, port }) => ({
     name,
@@ -140,19 +144,19 @@ async function recovery(
   }
 }
 
-async function fairleadOn(stage: FaultStage): Promise<{ port: number } & Stoppable> {
+async function fairleadOn(stage: FaultStage, reach: Reach): Promise<{ port: number } & Stoppable> {
   const run = await startFairlead([
-    ...["-L", `0:${stage.to}`, ...KEEPALIVE, ...serverOptions(stage.reach)],
+    ...["-L", `0:${stage.to}`, ...KEEPALIVE, ...serverOptions(reach)],
   ]);
   return Object.assign(run, { port: run.ports[0] ?? 0 });
 }
 
-async function autosshOn(stage: FaultStage): Promise<{ port: number } & Stoppable> {
+async function autosshOn(stage: FaultStage, reach: Reach): Promise<{ port: number } & Stoppable> {
   const port = await freePort();
   const forward = ["-L", `127.0.0.1:${port}:${stage.to}`];
   const run = start("autossh", [
-    ...[...AUTOSSH_OPTIONS, ...forward, ...KEEPALIVE, ...sshOptions(stage.reach)],
-    stage.reach.host,
+    ...[...AUTOSSH_OPTIONS, ...forward, ...KEEPALIVE, ...sshOptions(reach)],
+    reach.host,
   ], { env: AUTOSSH });
   await waitFor(async () => {
     const socket = await connectSocket({ host: "127.0.0.1", port }).catch(() => undefined);

@@ -30,10 +30,14 @@ interface Scene extends AsyncDisposable {
 
 const HELD = 5;
 
-async function scene(options: Partial<TunnelOptions> = {}): Promise<Scene> {
+async function scene(
+  options: Partial<TunnelOptions> & { direct?: boolean } = {},
+): Promise<Scene> {
+  const { direct = false, ...rest } = options;
   await using parts = new AsyncDisposableStack();
   const stage = parts.use(await faultStage());
-  const tunnel = await connect({ ...stage.options, ...options });
+  const serverPort = direct ? stage.sshd.port : stage.path.port;
+  const tunnel = await connect({ ...stage.options, port: serverPort, ...rest });
   parts.defer(() => tunnel.close({ force: true }));
   const { port } = await tunnel.forwardLocal(`0:${stage.to}`);
   const callers = parts.use(steadyCallers(port));
@@ -56,7 +60,7 @@ async function nobodyRefused({ callers, held }: Scene): Promise<void> {
 }
 
 test("a server that is killed and back after 0.1 s refuses nobody", skip, async () => {
-  await using scenery = await scene();
+  await using scenery = await scene({ direct: true });
   const { stage: { sshd }, callers, held } = scenery;
   callers.fault();
   const killed = performance.now();
@@ -70,7 +74,7 @@ test("a server that is killed and back after 0.1 s refuses nobody", skip, async 
 });
 
 test("callers of a server that is away for a second are served when it is back", skip, async () => {
-  await using scenery = await scene();
+  await using scenery = await scene({ direct: true });
   const { stage: { sshd }, tunnel, callers, held } = scenery;
   callers.fault();
   const killed = performance.now();
@@ -150,7 +154,7 @@ test("a connection that the path forgot is left for a new one", skip, async () =
 
 test("a changed host key is final: callers are closed, and the status is 255", skip, async () => {
   await using stage = await faultStage();
-  await using run = await startFairlead(["-L", `0:${stage.to}`, ...serverOptions(stage.reach)]);
+  await using run = await startFairlead(["-L", `0:${stage.to}`, ...serverOptions(stage.sshd)]);
   await using held = await holdOpen(run.ports[0] ?? 0, 1);
   await stage.changeHostKey();
   await stage.sshd.down();
@@ -193,7 +197,7 @@ test("a port that the server still holds is asked for until it lets go", skip, a
 test("of 50 parked callers 10 give up: 40 are served in order, 10 forgotten", skip, async () => {
   await using stage = await faultStage();
   await using guests = await guestBook();
-  const tunnel = await connect(stage.options);
+  const tunnel = await connect({ ...stage.options, port: stage.sshd.port });
   const forward = await tunnel.forwardLocal(`0:127.0.0.1:${guests.port}`);
   await stage.sshd.down();
   await waitFor(() => tunnel.state === "reconnecting");
@@ -224,13 +228,13 @@ test("of 50 parked callers 10 give up: 40 are served in order, 10 forgotten", sk
   await waitFor(() => guests.open === 0);
   assert.equal(guests.connections, 40);
   await tunnel.close();
-  await waitFor(() => stage.path.open === 0);
+  await waitFor(() => stage.sshd.sessions().length === 0);
 });
 
 test("a caller that ends its side while it is parked has its whole answer", skip, async () => {
   await using stage = await faultStage();
   await using peer = await questionAnswer({ answerBytes: 300_000, seed: 3 });
-  await using tunnel = await connect(stage.options);
+  await using tunnel = await connect({ ...stage.options, port: stage.sshd.port });
   const { port } = await tunnel.forwardLocal(`0:127.0.0.1:${peer.port}`);
   await stage.sshd.down();
   await waitFor(() => tunnel.state === "reconnecting");

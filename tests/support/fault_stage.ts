@@ -14,7 +14,10 @@ export interface FaultStage extends Stoppable {
   readonly sshd: SshServer;
   readonly path: FaultyPath;
   readonly echo: Peer;
-  /** The server as it is reached over the path. */
+  /**
+   * The server as it is reached over the path. While it is down, the path takes connections and
+   * hangs up: where a server goes down, reach it directly, as `sshd`.
+   */
   readonly reach: Reach;
   /** The same for the library. */
   readonly options: TunnelOptions;
