@@ -36,6 +36,9 @@ const SERVER_ALIVE_COUNT_MAX = 3;
 const PARK = 30_000;
 const MAX_PARKED = 256;
 
+/** Reasons that are told of one outage: a server could think of ever new ones. */
+const MOST_REASONS = 20;
+
 /** What a session takes from its surroundings. */
 export interface Surroundings {
   /** What log lines call the server. */
@@ -251,8 +254,8 @@ export class Session implements Dialer {
         ({ wait, eager } = verdict);
         const reason = messageOf(error);
         this.#gate.shut(reason);
-        const level = told.has(reason) ? "debug" : "warn";
-        told.add(reason);
+        const level = told.has(reason) || told.size >= MOST_REASONS ? "debug" : "warn";
+        if (level === "warn") told.add(reason);
         log[level]("{reason}; trying again in {seconds} s", {
           reason,
           seconds: (wait / 1000).toFixed(1),
