@@ -16,9 +16,11 @@ import type {
 import { codeOf, messageOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
 import type { RemoteCommand } from "../ssh/command.ts";
-import { type Clock, systemClock, type Timer } from "./clock.ts";
+import { attemptOnce } from "./attempt.ts";
+import { type Clock, systemClock } from "./clock.ts";
 import { Gate, turnedAway } from "./gate.ts";
 import { Generation } from "./generation.ts";
+import { Idleness } from "./idleness.ts";
 import { keepAlive } from "./keepalive.ts";
 import type { Connect, Link } from "./link.ts";
 import type { SessionOptions, SessionState } from "./options.ts";
@@ -35,6 +37,9 @@ const SERVER_ALIVE_COUNT_MAX = 3;
 /** Milliseconds that a caller waits for a lost link, and how many wait. */
 const PARK = 30_000;
 const MAX_PARKED = 256;
+
+/** Reasons that are told of one outage: a server could think of ever new ones. */
+const MOST_REASONS = 20;
 
 /** What a session takes from its surroundings. */
 export interface Surroundings {
@@ -58,6 +63,7 @@ export class Session implements Dialer {
   readonly #retry: Retry;
   readonly #gate: Gate<Generation>;
   readonly #remote: RemoteListeners;
+  readonly #idleness: Idleness;
   /** Ends whatever still wants to connect. */
   readonly #effort = new AbortController();
   readonly #generations = new Set<Generation>();
@@ -67,7 +73,6 @@ export class Session implements Dialer {
   /** Whether the pause may be cut short for callers. */
   #eager = false;
   #reloading: Promise<void> | undefined;
-  #idle: Timer | undefined;
   #settle: (reason: SessionError | undefined) => void = () => {};
   /** Settles when the session is over for good: undefined after `close()`, otherwise the reason. */
   readonly closed: Promise<SessionError | undefined>;
@@ -88,6 +93,13 @@ export class Session implements Dialer {
       if (this.#eager) this.#pause?.hasten(EAGER_LOOK);
     };
     this.#remote = new RemoteListeners(clock);
+    this.#idleness = new Idleness(clock, options.idleTimeout, () => this.#isUsed, () => {
+      log.info("{name}: nobody has used it for {seconds} s", {
+        name,
+        seconds: (options.idleTimeout ?? 0) / 1000,
+      });
+      void this.close();
+    });
     this.closed = new Promise((resolve) => this.#settle = resolve);
   }
 
@@ -216,7 +228,7 @@ export class Session implements Dialer {
 
   async #begin(): Promise<void> {
     this.#machine.to("connecting", `to ${this.#name}`);
-    this.#watchIdleness();
+    this.#idleness.changed();
     if (this.#options.wait) await this.#persist(0);
     else {
       try {
@@ -251,8 +263,8 @@ export class Session implements Dialer {
         ({ wait, eager } = verdict);
         const reason = messageOf(error);
         this.#gate.shut(reason);
-        const level = told.has(reason) ? "debug" : "warn";
-        told.add(reason);
+        const level = told.has(reason) || told.size >= MOST_REASONS ? "debug" : "warn";
+        if (level === "warn") told.add(reason);
         log[level]("{reason}; trying again in {seconds} s", {
           reason,
           seconds: (wait / 1000).toFixed(1),
@@ -271,27 +283,16 @@ export class Session implements Dialer {
     this.#pause = undefined;
   }
 
-  /** One attempt. What comes after it was given up is not kept. */
   #attempt(reached: () => void = () => {}, reachTimeout?: number): Promise<Link> {
     const { signal } = this.#effort;
-    return new Promise((resolve, reject) => {
-      const cancel = () => reject(this.#cancelled());
-      if (signal.aborted) return cancel();
-      signal.addEventListener("abort", cancel, { once: true });
-      this.#connect({ signal, reached, reachTimeout })
-        .then((link) => {
-          if (signal.aborted) link.destroy();
-          else resolve(link);
-        }, reject)
-        .finally(() => signal.removeEventListener("abort", cancel));
-    });
+    return attemptOnce(this.#connect, { signal, reached, reachTimeout }, () => this.#cancelled());
   }
 
   /** From now on this is the link; undefined where the session was closed at the last moment. */
   #adopt(link: Link): Generation | undefined {
     if (this.#machine.over) return void link.destroy();
     const generation = new Generation(++this.#count, link, this.#clock.now(), () => {
-      this.#watchIdleness();
+      this.#idleness.changed();
       this.#leaveIfDone(generation);
     });
     const { serverAliveInterval, serverAliveCountMax } = this.#options;
@@ -383,7 +384,7 @@ export class Session implements Dialer {
     if (this.#machine.over) return;
     this.#machine.to(to, reason, this.#concerned(lost));
     this.#effort.abort();
-    this.#idle?.cancel();
+    this.#idleness.stop();
     this.#gate.fail(turnedAway(failure));
   }
 
@@ -405,17 +406,9 @@ export class Session implements Dialer {
     }
   }
 
-  #watchIdleness(): void {
-    const { idleTimeout } = this.#options;
-    if (idleTimeout === undefined) return;
-    this.#idle?.cancel();
-    const busy = [...this.#generations].some(({ uses }) => uses > 0);
-    if (busy || this.#machine.over) return;
-    this.#idle = this.#clock.after(idleTimeout, () => {
-      if (this.#gate.parked > 0) return this.#watchIdleness();
-      log.info("{name}: idle for {seconds} s", { name: this.#name, seconds: idleTimeout / 1000 });
-      void this.close();
-    });
+  /** A caller that waits is a user: its time is limited anyway. */
+  get #isUsed(): boolean {
+    return this.#gate.parked > 0 || [...this.#generations].some(({ uses }) => uses > 0);
   }
 
   #concerned(lost = 0): { lost: number; parked: number } {

@@ -235,11 +235,13 @@ function withoutPerson(options: ConnectOptions): ConnectOptions {
 }
 
 function forAttempt(options: ConnectOptions, { signal, between }: ConnectAttempt): ConnectOptions {
-  const { prompter } = options;
-  const own = options.signal === undefined ? [] : [options.signal];
+  const { prompter, signal: own = signal } = options;
   return {
     ...options,
-    ...(signal === undefined ? {} : { signal: AbortSignal.any([signal, ...own]) }),
+    // Not for one alone: Node keeps a little of each for as long as that one lives.
+    ...(own === undefined
+      ? {}
+      : { signal: signal === undefined || own === signal ? own : AbortSignal.any([signal, own]) }),
     ...(prompter === undefined || between === undefined ? {} : { prompter: between(prompter) }),
   };
 }
