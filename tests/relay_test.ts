@@ -486,3 +486,22 @@ test("no way of ending leaves a timer", async () => {
   await result;
   await waitFor(() => timers.pending === 0, { timeout: 500, what: "the last timer's end" });
 });
+
+test("an end that is cut while its FIN is on its way is closed all the same", async () => {
+  const [client, local] = await tcpPair();
+  const [remote, server] = memoryPair();
+  client.resume();
+  server.on("error", () => {});
+  let closed = 0;
+  for (const end of [client, local]) end.on("error", () => {}).once("close", () => closed++);
+  const stop = new AbortController();
+  const relayed = relay(local, remote, stop.signal);
+  // The relay has called local.end() by then, and the loop has not turned.
+  remote.once("end", () => queueMicrotask(() => stop.abort(new Error("cut"))));
+  server.end();
+  await waitFor(() => closed > 0, { what: "the end" });
+  const { failure } = await relayed;
+  assert.equal((failure?.error as Error).message, "cut");
+  client.end();
+  await waitFor(() => closed === 2, { what: "the end of both" });
+});

@@ -119,6 +119,16 @@ function outlive(end: Duplex): void {
 export function abort(end: Duplex): void {
   if (end.destroyed) return;
   // A Unix socket knows no reset; Node throws.
-  if (end instanceof Socket && end.localPort !== undefined) end.resetAndDestroy();
-  else end.destroy();
+  if (!(end instanceof Socket) || end.localPort === undefined) end.destroy();
+  else if (isEnding(end)) {
+    // Node cannot reset it at this moment, and would then never close it: libuv says EINVAL.
+    end.once("finish", () => {
+      if (!end.destroyed) end.resetAndDestroy();
+    });
+  } else end.resetAndDestroy();
+}
+
+/** Whether all was written and the FIN is just on its way: it is gone with the loop's next turn. */
+function isEnding(socket: Socket): boolean {
+  return socket.writableEnded && socket.writableLength === 0 && !socket.writableFinished;
 }
