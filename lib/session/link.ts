@@ -45,8 +45,8 @@ export interface Attempt {
   /** Gives it up. */
   readonly signal: AbortSignal;
   /**
-   * To be called once a server has said anything, or has hung up: from then on a failure has cost
-   * somebody something.
+   * To be called once a server has said anything: from then on a failure has cost somebody
+   * something.
    */
   readonly reached: () => void;
   /**

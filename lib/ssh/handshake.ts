@@ -175,9 +175,7 @@ export function handshake(
         },
       });
       // After ssh2's own listener, which is there from connect() on.
-      for (const event of ["data", "end", "error"]) {
-        transport.stream.once(event, () => options.reached?.());
-      }
+      transport.stream.once("data", () => options.reached?.());
       watchKexInit(engine._protocol, (payload) => {
         offered = parseKexInit(payload);
         return payload;

@@ -52,9 +52,7 @@ export interface RouteOptions {
   readonly connectTimeout?: number;
   /** Gives it up. */
   readonly signal?: AbortSignal;
-  /**
-   * Called once the server has said anything, or has hung up; or a command that leads to it runs.
-   */
+  /** Called once the server has said anything, or a command that leads to it runs. */
   readonly reached?: (() => void) | undefined;
   /** Milliseconds for the server to take it, where that should be less than `connectTimeout`. */
   readonly reachTimeout?: number | undefined;
