@@ -617,6 +617,20 @@ test("a session that nobody uses ends, and one that is used does not", async () 
   assert.equal(clock.pending, 0);
 });
 
+test("a caller that waited in vain leaves the session idle", async () => {
+  const { session, link, clock, server } = await opened({ idleTimeout: 60_000, park: 10_000 });
+  await session.dial(HERE);
+  link.lose();
+  const waiting = fate(session.dial(HERE));
+  for (let passed = 0; passed < 100_000 && session.state !== "closed"; passed += 100) {
+    if (server.waiting.length > 0) server.attempt.fail("unreachable");
+    await clock.advance(100);
+  }
+  assert.equal(waiting.error?.code, "timeout");
+  assert.equal(session.state, "closed");
+  assert.equal(clock.pending, 0);
+});
+
 test("close() ends every wait, in whatever state the session is", async () => {
   for (const moment of ["attempt", "pause", "reload"]) {
     const { session, link, clock, server } = await opened();

@@ -88,6 +88,25 @@ test("callers of a server that is away for a second are served when it is back",
   await nobodyRefused(scenery);
 });
 
+test(
+  "what hangs up in the place of a server that is away is no reason to wait long",
+  skip,
+  async () => {
+    await using scenery = await scene();
+    const { stage: { sshd, path }, callers } = scenery;
+    callers.fault();
+    const { connections } = path;
+    await sshd.down("SIGKILL");
+    await sleep(3_000);
+    // As a load balancer does: connections are taken, and closed without a word.
+    assert.ok(path.connections > connections + 3, `${path.connections - connections} attempts`);
+    const back = performance.now();
+    await sshd.up();
+    assert.ok(await callers.firstByteAfter(back) < PROMISE);
+    await nobodyRefused(scenery);
+  },
+);
+
 test("a session process that is killed alone refuses nobody", skip, async () => {
   await using scenery = await scene();
   const { stage: { sshd }, callers, held } = scenery;
