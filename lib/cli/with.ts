@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { UsageError } from "../errors.ts";
 import type { Forward } from "../forward/forward.ts";
 import type { Destination } from "../dialer.ts";
@@ -19,6 +20,9 @@ import type { Output } from "./output.ts";
 import { answering } from "./ready.ts";
 import type { SignalPhases } from "./signal_phases.ts";
 import type { LocalTask, Readiness } from "./with_options.ts";
+
+/** Milliseconds after the command's end in which the signal that ended it may still reach us. */
+const LATE_SIGNAL = 200;
 
 /**
  * Looks whether there is something that a command could use.
@@ -69,6 +73,8 @@ export async function runWith(
   const command = { program, args: fillPlaceholders(args, forwards) };
   const status = await runLocally(command, variablesOf(forwards), signals, output);
   running = false;
+  // Ctrl-C goes to both of us, and its end can be seen first: what is open must not pay for that.
+  if (forwards.some(({ stats }) => stats.open > 0)) await sleep(LATE_SIGNAL);
   await drain({ tunnel, forwards, output }, signals.after(), "a signal ends at once");
   return status;
 }

@@ -1,7 +1,7 @@
 /** `fairlead with`: a command of this machine runs while the forwards are up. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { readdir, writeFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
@@ -259,6 +259,24 @@ test("a signal ends the wait for connections that the command has left open", sk
   assert.ok(performance.now() - begun < 3_000, "the signal did not end the wait");
   endChild(run);
 });
+
+test(
+  "a signal that comes right after the command's end leaves what is open its time",
+  skip,
+  async () => {
+    const path = join(home.path, "late");
+    // The subshell has the connection, and sends the signal as soon as the command is gone.
+    const late = "exec >/dev/null 2>&1; while kill -0 $$; do :; done; kill -INT $PPID; sleep .7; " +
+      "echo last >&3; read -r word <&3 && echo $word >$2";
+    const script = "exec 3<>/dev/tcp/127.0.0.1/$1; echo up >&3; read -r word <&3; " +
+      `(${late}) & exit 3`;
+    await using run = startAway(withArgs(bash(script, "{db.port}", path)));
+    assert.deepEqual(await run.exited, { status: 3, signal: null }, run.stderr());
+    await waitFor(async () => await readFile(path, "utf8").catch(() => "") === "last\n", {
+      what: "the answer to what was written last",
+    });
+  },
+);
 
 test("a session that is lost for good is told of, and the command goes on", skip, async () => {
   await using server = await startSshd();
