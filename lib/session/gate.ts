@@ -115,7 +115,7 @@ export class Gate<Link> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const link = this.#link;
     if (link !== undefined && link !== not) return Promise.resolve(link);
-    if (this.#options.park === 0) {
+    if (this.#options.park === 0 || this.#options.maxParked === 0) {
       const message = `there is no connection to the server: ${this.#reason}`;
       return Promise.reject(new ConnectionError(message, { code: "connection-lost" }));
     }

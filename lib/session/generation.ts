@@ -22,6 +22,7 @@ export class Generation {
   #uses = 0;
   #open = 0;
   #cut = 0;
+  #carried = false;
 
   /**
    * @param number Its place among the session's connections.
@@ -44,6 +45,11 @@ export class Generation {
   /** How many streams are open or being opened. */
   get uses(): number {
     return this.#uses;
+  }
+
+  /** Whether a stream was ever open. */
+  get carried(): boolean {
+    return this.#carried;
   }
 
   /** How many streams were open when the link was lost; they fail one by one. */
@@ -102,6 +108,7 @@ export class Generation {
 
   #watch(stream: Duplex, leave: () => void): void {
     this.#open++;
+    this.#carried = true;
     const close = () => {
       this.#open--;
       if (codeOf(stream.errored) === "connection-lost") this.#cut++;

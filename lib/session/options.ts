@@ -41,7 +41,10 @@ export interface SessionOptions {
   readonly park?: number;
   /** How many callers wait so; the others stay in the listener's backlog. 256 by default. */
   readonly maxParked?: number;
-  /** How long the session may be without any forwarded connection before it ends; for ever by default. */
+  /**
+   * How long the session may be open without any forwarded connection before it ends; 0, as by
+   * default, for ever.
+   */
   readonly idleTimeout?: number;
   /** Called with each change of the session's state. */
   readonly onState?: (change: StateChange) => void;

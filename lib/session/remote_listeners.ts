@@ -28,7 +28,9 @@ interface Wanted {
   readonly accept: (incoming: Incoming) => void;
   /** The listener of the present connection; undefined while there is none. */
   current: RemoteListener | undefined;
-  /** Ends it, and the asking for it. */
+  /** Ends the asking for it on one connection. */
+  asking: AbortController | undefined;
+  /** Ends it, and all asking for it. */
   readonly ended: AbortController;
 }
 
@@ -36,6 +38,8 @@ interface Wanted {
 export class RemoteListeners {
   readonly #clock: Clock;
   readonly #wanted = new Set<Wanted>();
+  /** The connection that all of them belong on. */
+  #latest: Generation | undefined;
 
   /**
    * @param clock Where time comes from.
@@ -60,14 +64,18 @@ export class RemoteListeners {
     accept: (incoming: Incoming) => void,
     signal?: AbortSignal,
   ): Promise<RemoteListener> {
+    this.#latest ??= generation;
     const current = await generation.listen(address, accept, signal);
     const wanted: Wanted = {
       address: current.address,
       accept,
       current,
+      asking: undefined,
       ended: new AbortController(),
     };
     this.#wanted.add(wanted);
+    // Another connection has taken over meanwhile, and has asked for all it knew of.
+    if (this.#latest !== generation) await this.#take(wanted, this.#latest);
     return {
       address: wanted.address,
       close: async () => {
@@ -84,6 +92,7 @@ export class RemoteListeners {
    * @param generation The new connection.
    */
   renew(generation: Generation): void {
+    this.#latest = generation;
     for (const wanted of this.#wanted) {
       wanted.current = undefined;
       void this.#ask(wanted, generation);
@@ -97,12 +106,16 @@ export class RemoteListeners {
    * @param generation The new connection.
    */
   async move(generation: Generation): Promise<void> {
-    await Promise.all([...this.#wanted].map(async (wanted) => {
-      const old = wanted.current;
-      wanted.current = undefined;
-      await old?.close();
-      await this.#ask(wanted, generation);
-    }));
+    this.#latest = generation;
+    await Promise.all([...this.#wanted].map((wanted) => this.#take(wanted, generation)));
+  }
+
+  async #take(wanted: Wanted, generation: Generation): Promise<void> {
+    wanted.asking?.abort();
+    const old = wanted.current;
+    wanted.current = undefined;
+    await old?.close();
+    await this.#ask(wanted, generation);
   }
 
   /**
@@ -112,7 +125,9 @@ export class RemoteListeners {
    * @returns When the server has answered once. It never rejects.
    */
   async #ask(wanted: Wanted, generation: Generation): Promise<void> {
-    const signal = AbortSignal.any([wanted.ended.signal, generation.over]);
+    wanted.asking?.abort();
+    wanted.asking = new AbortController();
+    const signal = AbortSignal.any([wanted.asking.signal, wanted.ended.signal, generation.over]);
     const refusal = await this.#try(wanted, generation, signal);
     if (refusal !== undefined) void this.#keepAsking(wanted, generation, signal, refusal);
   }
@@ -141,7 +156,10 @@ export class RemoteListeners {
       await this.#sleep(pause, signal);
       reason = await this.#try(wanted, generation, signal);
     }
-    if (!signal.aborted) log.warn("the server listens on {where} again", { where });
+    // The link may have been lost over the question.
+    if (!signal.aborted && wanted.current !== undefined) {
+      log.warn("the server listens on {where} again", { where });
+    }
   }
 
   /** @returns Why the server does not listen; undefined where it does, or nobody asks any more. */

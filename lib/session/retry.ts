@@ -6,7 +6,14 @@
  *
  * @module
  */
-import { codeOf, type ErrorCode, FairleadError, messageOf, SessionError } from "../errors.ts";
+import {
+  codeOf,
+  type ErrorCode,
+  FairleadError,
+  messageOf,
+  SessionError,
+  systemCodeOf,
+} from "../errors.ts";
 import type { SessionOptions } from "./options.ts";
 
 /** Between two looks for a server that cannot be reached. */
@@ -16,9 +23,9 @@ export const EAGER_LOOK = 250;
 /** The shortest and the longest wait after an attempt that reached the server. */
 const SHORTEST = 500;
 const LONGEST = 30_000;
-/** A session that lasted less is followed by a pause: who flaps must not spin. */
+/** A session that lasted less, and carried nothing, is followed by a pause: nobody may spin. */
 const STABLE = 10_000;
-const LONGEST_FLAP = 1_000;
+const SHORTEST_FLAP = 100;
 /** How often, and how long after each other, a login that was once accepted is tried again. */
 const MORE_LOGINS = 3;
 const LOGIN_PAUSE = 30_000;
@@ -69,6 +76,7 @@ export class Retry {
   #reached = 0;
   #logins = 0;
   #flaps = 0;
+  #counted = -Infinity;
 
   /**
    * @param options How often and how long to try.
@@ -90,15 +98,20 @@ export class Retry {
    * Begins to count anew: a link was lost.
    *
    * @param lasted Milliseconds that it was open.
+   * @param carried Whether it has carried anything: a server that lets us in only to hang up must
+   *   not be logged in to again and again.
    * @returns Milliseconds until the first attempt.
    */
-  lost(lasted: number): number {
+  lost(lasted: number, carried: boolean): number {
     this.#wasOpen = true;
     this.#since = this.#now();
+    this.#counted = -Infinity;
     this.#attempts = this.#reached = this.#logins = 0;
-    if (lasted >= STABLE) this.#flaps = 0;
-    const longest = Math.min(LONGEST_FLAP, 50 * 2 ** this.#flaps++);
-    return lasted >= STABLE ? 0 : this.#between(0, longest);
+    if (carried || lasted >= STABLE) {
+      this.#flaps = 0;
+      return 0;
+    }
+    return this.#between(0, Math.min(LONGEST, SHORTEST_FLAP * 2 ** this.#flaps++));
   }
 
   /**
@@ -123,15 +136,33 @@ export class Retry {
     if (isMistake(error) || isFinal(failure)) return { final: failure };
     const login = LOGIN.includes(failure.code);
     if (login && (!this.#wasOpen || ++this.#logins > MORE_LOGINS)) return { final: failure };
-    const { retries = Infinity, retryFor = Infinity } = this.#options;
-    const left = retryFor - (this.#now() - this.#since);
-    if (++this.#attempts >= retries || left <= 0) {
+    const left = (this.#options.retryFor ?? Infinity) - (this.#now() - this.#since);
+    this.#count(reached);
+    if (this.#attempts >= this.#most || left <= 0 || (login && left < LOGIN_PAUSE)) {
       return { final: this.#givenUp(failure) };
     }
     if (login) return { wait: this.#between(LOGIN_PAUSE, 1.2 * LOGIN_PAUSE), eager: false };
-    if (!reached) return { wait: Math.min(left, this.#between(0.9, 1.1) * LOOK), eager: true };
+    if (!reached) {
+      // Whoever took the connection only to close it, a proxy perhaps, has work with each look.
+      const eager = systemCodeOf(failure.cause) !== undefined;
+      return { wait: Math.min(left, this.#between(0.9, 1.1) * LOOK), eager };
+    }
     const longest = Math.min(LONGEST, 2 * SHORTEST * 2 ** this.#reached++);
     return { wait: Math.min(left, this.#between(SHORTEST, longest)), eager: false };
+  }
+
+  /** More looks for the sake of callers are not more tries: traffic must not end a session. */
+  #count(reached: boolean): void {
+    const now = this.#now();
+    if (!reached && now - this.#counted < 0.8 * LOOK) return;
+    this.#counted = now;
+    this.#attempts++;
+  }
+
+  /** Without retries a lost link is the end; a first connection can be waited for all the same. */
+  get #most(): number {
+    const { retries = Infinity } = this.#options;
+    return retries === 0 && !this.#wasOpen ? Infinity : retries;
   }
 
   #givenUp(failure: SessionError): SessionError {

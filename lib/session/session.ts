@@ -38,6 +38,8 @@ const SERVER_ALIVE_COUNT_MAX = 3;
 const PARK = 30_000;
 const MAX_PARKED = 256;
 
+/** Links that one dial, or one request to listen, may lose. */
+const MOST_LINKS = 3;
 /** Reasons that are told of one outage: a server could think of ever new ones. */
 const MOST_REASONS = 20;
 
@@ -73,6 +75,7 @@ export class Session implements Dialer {
   /** Whether the pause may be cut short for callers. */
   #eager = false;
   #reloading: Promise<void> | undefined;
+  #persisting = false;
   #settle: (reason: SessionError | undefined) => void = () => {};
   /** Settles when the session is over for good: undefined after `close()`, otherwise the reason. */
   readonly closed: Promise<SessionError | undefined>;
@@ -93,11 +96,10 @@ export class Session implements Dialer {
       if (this.#eager) this.#pause?.hasten(EAGER_LOOK);
     };
     this.#remote = new RemoteListeners(clock);
-    this.#idleness = new Idleness(clock, options.idleTimeout, () => this.#isUsed, () => {
-      log.info("{name}: nobody has used it for {seconds} s", {
-        name,
-        seconds: (options.idleTimeout ?? 0) / 1000,
-      });
+    const { idleTimeout = 0 } = options;
+    this.#idleness = new Idleness(clock, idleTimeout, () => this.#isUsed, () => {
+      const seconds = idleTimeout / 1000;
+      log.warn("{name}: no connection for {seconds} s: it ends", { name, seconds });
       void this.close();
     });
     this.closed = new Promise((resolve) => this.#settle = resolve);
@@ -179,12 +181,12 @@ export class Session implements Dialer {
   ): Promise<RemoteListener> {
     const ticket = this.#gate.ticket();
     let failed: Generation | undefined;
-    for (;;) {
+    for (let links = 1;; links++) {
       const generation = await this.#gate.pass(ticket, { signal, ...not(failed) });
       try {
         return await this.#remote.listen(generation, address, accept, signal);
       } catch (error) {
-        if (!wasLost(generation, error)) throw error;
+        if (!wasLost(generation, error) || links >= MOST_LINKS) throw error;
         failed = generation;
       }
     }
@@ -228,7 +230,6 @@ export class Session implements Dialer {
 
   async #begin(): Promise<void> {
     this.#machine.to("connecting", `to ${this.#name}`);
-    this.#idleness.changed();
     if (this.#options.wait) await this.#persist(0);
     else {
       try {
@@ -301,7 +302,8 @@ export class Session implements Dialer {
       countMax: serverAliveCountMax ?? SERVER_ALIVE_COUNT_MAX,
     }, (reason) => link.destroy(reason));
     link.onStalled = (reason) => {
-      if (generation !== this.#current) return;
+      // What ends with its link has nothing to take to another one.
+      if (generation !== this.#current || this.#options.retries === 0) return;
       log.warn("{reason}; making a new connection", { reason: reason.message });
       this.reload(reason.message).catch((error: unknown) => {
         log.warn("no new connection: {reason}", { reason: messageOf(error) });
@@ -315,6 +317,7 @@ export class Session implements Dialer {
       this.#lost(generation, reason ?? this.#closedByPeer());
     });
     this.#current = generation;
+    this.#idleness.changed();
     if (this.#machine.state !== "open") {
       this.#machine.to("open", `connection ${generation.number}`, this.#concerned());
       this.#remote.renew(generation);
@@ -332,21 +335,27 @@ export class Session implements Dialer {
     this.#current = undefined;
     if (this.#machine.over) return;
     this.#gate.shut(reason.message);
-    const pause = this.#retry.lost(this.#clock.now() - generation.since);
+    this.#idleness.pause();
+    const pause = this.#retry.lost(this.#clock.now() - generation.since, generation.carried);
     if (this.#options.retries === 0 || isFinal(reason)) return this.#fail(reason, lost);
     this.#machine.to("reconnecting", reason.message, this.#concerned(lost));
     // A new connection that is on its way already is the one to wait for.
     const going = this.#reloading ?? Promise.resolve();
     going.catch(() => {}).then(async () => {
-      if (this.#machine.state === "reconnecting") await this.#persist(pause);
+      if (this.#machine.state !== "reconnecting" || this.#persisting) return;
+      this.#persisting = true;
+      await this.#persist(pause).finally(() => this.#persisting = false);
     });
   }
 
   async #replace(reason: string): Promise<void> {
     const old = this.#current;
     if (old === undefined) {
-      this.#pause?.hasten(0);
-      await this.#gate.pass(this.#gate.ticket());
+      // A server that refused a login, or failed, has its pause all the same.
+      if (this.#eager) this.#pause?.hasten(0);
+      await this.#gate.pass(this.#gate.ticket()).catch((error: unknown) => {
+        throw sessionError(error);
+      });
       return;
     }
     const link = await this.#attempt();
@@ -395,12 +404,13 @@ export class Session implements Dialer {
   ): Promise<Stream> {
     const ticket = this.#gate.ticket();
     let failed: Generation | undefined;
-    for (;;) {
+    for (let links = 1;; links++) {
       const generation = await this.#gate.pass(ticket, { signal, ...not(failed) });
       try {
         return await generation.use(open);
       } catch (error) {
-        if (!wasLost(generation, error)) throw error;
+        // One that the server cannot bear must not take link after link with it.
+        if (!wasLost(generation, error) || links >= MOST_LINKS) throw error;
         failed = generation;
       }
     }

@@ -11,6 +11,12 @@ import { ConnectionError, type ErrorCode, SessionError } from "../../lib/errors.
 import type { Attempt, Link } from "../../lib/session/link.ts";
 import type { RemoteCommand } from "../../lib/ssh/command.ts";
 
+/** What the system says, where it is the system that says it. */
+const SYSTEM_CODES: { readonly [Code in ErrorCode]?: string } = {
+  "connect-refused": "ECONNREFUSED",
+  unreachable: "EHOSTUNREACH",
+};
+
 /** A stream that goes nowhere and ends when it is destroyed. */
 class Silence extends Duplex {
   override _read(): void {}
@@ -40,6 +46,7 @@ export class FakeLink implements Link {
   #finish: (reason: SessionError | undefined) => void = () => {};
   readonly #pending = new Set<(error: Error) => void>();
   #ports = 40_000;
+  #answers: Promise<void> = Promise.resolve();
 
   constructor() {
     this.closed = new Promise((resolve) => this.#finish = resolve);
@@ -74,14 +81,23 @@ export class FakeLink implements Link {
       ? address
       : { ...address, port: ++this.#ports };
     const key = JSON.stringify(bound);
-    this.listening.set(key, accept);
-    return Promise.resolve({
-      address: bound,
-      close: () => {
-        this.listening.delete(key);
-        return Promise.resolve();
-      },
+    return this.#answers.then(() => {
+      this.listening.set(key, accept);
+      return {
+        address: bound,
+        close: () => {
+          this.listening.delete(key);
+          return Promise.resolve();
+        },
+      };
     });
+  }
+
+  /** Requests to listen stay unanswered until the function that it returns is called. */
+  holdListens(): () => void {
+    let answer = () => {};
+    this.#answers = new Promise((resolve) => answer = resolve);
+    return answer;
   }
 
   /** Somebody connects to the only listener on the server. */
@@ -163,7 +179,9 @@ export class FakeServer {
         },
         fail: (code, message = `it failed: ${code}`) => {
           settled();
-          reject(new SessionError(message, { code }));
+          const system = SYSTEM_CODES[code];
+          const cause = system === undefined ? undefined : { code: system };
+          reject(new SessionError(message, { code, cause }));
         },
       };
       this.waiting.push(entry);
