@@ -11,6 +11,9 @@ import { abort, type RelayResult } from "./relay.ts";
 
 const log = logger("forward");
 
+/** Connections in a row that end in the same way, each of which is told. */
+const MOST_ALIKE = 5;
+
 /** What a forward has carried so far. */
 export interface ConnectionStats {
   /** Connections that are open now, those still being dialled included. */
@@ -76,6 +79,9 @@ export class Connections {
   #received = 0;
   #emptied: (() => void)[] = [];
   readonly #explained = new Set<string>();
+  /** How many in a row ended in the same way, and in which. */
+  #alike = 0;
+  #kind = "";
 
   /**
    * @param label What log lines call the forward.
@@ -175,12 +181,25 @@ export class Connections {
     const reason = cancelled
       ? `reset before it was connected: ${messageOf(cut.reason)}`
       : this.#explain(error);
-    log.warn("{id}: {reason}", { id, reason });
+    const level = codeOf(error) === "timeout" ? this.#level("timeout") : "warn";
+    log[level]("{id}: {reason}", { id, reason });
+  }
+
+  /** An outage ends many in the same way: after a few, the others are for whoever asks for more. */
+  #level(kind: string): "warn" | "info" {
+    this.#alike = kind === this.#kind ? this.#alike + 1 : 1;
+    this.#kind = kind;
+    if (this.#alike <= MOST_ALIKE) return "warn";
+    if (this.#alike === MOST_ALIKE + 1) {
+      log.warn("{label}: and others in the same way (-v shows each)", { label: this.label });
+    }
+    return "info";
   }
 
   #logEnd(id: string, { sent, received, failure }: RelayResult, cut: boolean): void {
     const bytes = `${sent} bytes sent, ${received} received`;
     if (failure === undefined) {
+      this.#kind = "";
       log.info("{id}: closed; {bytes}", { id, bytes });
       return;
     }
@@ -192,7 +211,8 @@ export class Connections {
     }
     if (codeOf(failure.error) === "connection-lost") {
       this.#lost++;
-      log.warn("{id}: {reason}; {bytes}", { id, reason: messageOf(failure.error), bytes });
+      const reason = messageOf(failure.error);
+      log[this.#level("lost")]("{id}: {reason}; {bytes}", { id, reason, bytes });
       return;
     }
     const who = failure.side === "local" ? "the client" : "the far side";

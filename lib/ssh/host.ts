@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { formatAddress } from "../dialer.ts";
 import { codeOf, messageOf } from "../errors.ts";
 import { userName } from "../runtime.ts";
+import { type AcceptedKeys, withAcceptedKeys } from "./accepted_keys.ts";
 import type { AlgorithmChoice } from "./algorithms.ts";
 import type { AuthMethod } from "./auth.ts";
 import { checkChannelTimeouts } from "./channel_timeouts.ts";
@@ -171,6 +172,8 @@ export interface ConnectAttempt {
   readonly reached?: () => void;
   /** Milliseconds for a server to take the connection, where it is less than `connectTimeout`. */
   readonly reachTimeout?: number | undefined;
+  /** Host keys that the session has accepted so far; added to. */
+  readonly hostKeys?: AcceptedKeys;
   /** Puts something between the servers and whoever they ask, such as a memory. */
   readonly between?: (prompter: Prompter) => Prompter;
 }
@@ -195,12 +198,12 @@ export async function connectHost(
   for (const [index, server] of way.slice(0, -1).entries()) {
     const name = hopName(server, index + 1, way.length - 1);
     try {
-      hop = { client: await connectOne(server, hop, reach), name };
+      hop = { client: await connectOne(server, hop, reach, attempt.hostKeys), name };
     } catch (error) {
       throw hopFailure(name, error);
     }
   }
-  return await connectOne(way.at(-1) ?? options, hop, reach);
+  return await connectOne(way.at(-1) ?? options, hop, reach, attempt.hostKeys);
 }
 
 /** The servers in the order to connect to them. */
@@ -288,6 +291,7 @@ async function connectOne(
   options: ConnectOptions,
   hop: Hop | undefined,
   reach: Pick<RouteOptions, "reached" | "reachTimeout">,
+  accepted: AcceptedKeys = new Map(),
 ): Promise<SshClient> {
   const { port = 22, username = userName() } = options;
   try {
@@ -309,7 +313,7 @@ async function connectOne(
       methods: options.authMethods,
       passwordPrompts: options.passwordPrompts,
     };
-    const hostKeys = verifierOf(options);
+    const hostKeys = verifierOf(options, accepted);
     for (;;) {
       const route = await routeTo({ ...options, ...reach, port }, hop);
       const client = { ...options, ...reach, port, username, hostKeys, credentials, route };
@@ -338,13 +342,21 @@ async function routeTo(
   return proxied ?? await directRoute(options);
 }
 
-function verifierOf(options: ConnectOptions): HostKeyVerifier {
+function verifierOf(options: ConnectOptions, accepted: AcceptedKeys): HostKeyVerifier {
   const { hostKeys, revokedHostKeys } = options;
   const verifier = hostKeys === undefined
-    ? knownHostsVerifier(knownHostsOptions(options))
+    ? knownHosts(options, accepted)
     : pinnedVerifier(hostKeys);
   const sized = withRsaSize(verifier, options.requiredRsaSize ?? DEFAULT_RSA_SIZE);
   return revokedHostKeys === undefined ? sized : withRevokedKeys(sized, revokedHostKeys);
+}
+
+function knownHosts(options: ConnectOptions, accepted: AcceptedKeys): HostKeyVerifier {
+  const { prompter: _nobody, ...asked } = knownHostsOptions(options);
+  const verifier = knownHostsVerifier(knownHostsOptions(options));
+  // Who wants no checks gets none.
+  if (["no", "off"].includes(asked.strict)) return verifier;
+  return withAcceptedKeys(verifier, knownHostsVerifier({ ...asked, strict: "yes" }), accepted);
 }
 
 function knownHostsOptions(options: ConnectOptions): KnownHostsOptions {

@@ -19,6 +19,7 @@ const MOST_HOPS = 100;
  */
 export function connector(options: ConnectOptions): Connect {
   const answers = new RememberedAnswers();
+  const hostKeys = new Map();
   const lasting = withoutSignals(options);
   return async (attempt) => {
     const wrapped = new Map<Prompter, ReturnType<RememberedAnswers["attempt"]>>();
@@ -27,7 +28,7 @@ export function connector(options: ConnectOptions): Connect {
       wrapped.set(person, one);
       return one.prompter;
     };
-    const link = await connectHost(lasting, { ...attempt, between });
+    const link = await connectHost(lasting, { ...attempt, hostKeys, between });
     for (const { keep } of wrapped.values()) keep();
     return link;
   };
