@@ -16,6 +16,7 @@ import type { Output } from "./output.ts";
 export function linkNews(output: Output, name: string): (change: StateChange) => void {
   let since = 0;
   return ({ from, to, reason, lost, parked }) => {
+    if (to === "open") output.connectsAgain();
     if (to === "reconnecting") {
       since = performance.now();
       output.event(

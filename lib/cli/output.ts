@@ -46,6 +46,8 @@ export function terminalScreen(): Screen {
   };
 }
 
+/** Different warnings about connecting that are kept, so that none is shown twice. */
+const MOST_WARNINGS = 1_000;
 /** Version of the JSON lines' form. */
 const JSON_VERSION = 1;
 
@@ -58,6 +60,9 @@ export class Output {
   /** Where lines about this run appear when they are no answer to anybody. */
   readonly #log: (line: string) => void;
   readonly #trace: Trace | undefined;
+  /** What was warned of while connecting, and whether that is done again. */
+  readonly #warned = new Set<string>();
+  #again = false;
   /** Where everything else appears. */
   readonly screen: Screen;
 
@@ -83,7 +88,9 @@ export class Output {
         output: (record) => {
           const words = wordsOf(record);
           trace?.write(printable(`${record.level}: ${words}`));
-          if (shown.includes(record.level)) this.#line(record.level, words);
+          if (shown.includes(record.level) && !this.#isRepeated(record, words)) {
+            this.#line(record.level, words);
+          }
         },
       },
       loggers: [
@@ -95,6 +102,11 @@ export class Output {
         { category: ["logtape", "meta"], sinks: [], lowestLevel: "error" },
       ],
     });
+  }
+
+  /** What is warned of from now on while connecting has been said already, where it is the same. */
+  connectsAgain(): void {
+    this.#again = true;
   }
 
   /**
@@ -166,6 +178,17 @@ export class Output {
       this.#log(line);
       if (status !== undefined && this.#log !== this.screen.err) this.screen.err(line);
     }
+  }
+
+  /** A day without a server makes thousands of attempts, each with the same things to warn of. */
+  #isRepeated({ category, level }: LogRecord, words: string): boolean {
+    const [, part] = category;
+    if (level !== "warning" || part === undefined) return false;
+    if (part === "session") this.connectsAgain();
+    if (part !== "ssh") return false;
+    const known = this.#warned.has(words) || this.#warned.size >= MOST_WARNINGS;
+    if (!known) this.#warned.add(words);
+    return this.#again && known;
   }
 
   #line(level: LogLevel, words: string): void {

@@ -5,6 +5,7 @@ import { writeFile } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { serverOptions, startFairlead } from "../support/fairlead.ts";
 import { startSshd } from "../support/sshd.ts";
 import { echoServer, type Peer } from "../support/tcp.ts";
@@ -60,6 +61,21 @@ test(
     );
   },
 );
+
+test("what there is to warn of at each attempt is said once", skip, async () => {
+  await using server = await startSshd();
+  const options = ["-i", join(folder.path, "no-such-key"), "-L", `0:127.0.0.1:${echo.port}`];
+  await using run = await startFairlead([...options, ...serverOptions(server)]);
+  const [port = 0] = run.ports;
+  await server.down();
+  const waiting = called(port);
+  await waitFor(() => run.stderr().includes("trying again"));
+  await sleep(1_500);
+  await server.up();
+  (await waiting).destroy();
+  await waitFor(() => /again after/.test(run.stderr()));
+  assert.equal(run.stderr().match(/no-such-key/g)?.length, 1, run.stderr());
+});
 
 test("a script reads the same as events", skip, async () => {
   await using server = await startSshd();
