@@ -238,6 +238,21 @@ test("after so many tries, or so much time, it gives up with the reason", async 
   }
 });
 
+test("an attempt that does not answer, and a login's pause, end with the time for trying", async () => {
+  for (const code of [undefined, "auth-failed"] as const) {
+    const { session, link, clock, server } = await opened({ retryFor: 5_000 });
+    link.lose();
+    await clock.advance(1_000);
+    const { signal } = server.attempt;
+    if (code !== undefined) server.attempt.fail(code);
+    await clock.advance(4_000);
+    assert.equal(session.state, "failed");
+    assert.match((await session.closed)?.message ?? "", /^gave up after 1 try: /);
+    if (code === undefined) assert.equal(signal.aborted, true);
+    assert.equal(clock.pending, 0);
+  }
+});
+
 test("without retries a lost link is the end", async () => {
   const stage = await opened({ retries: 0 });
   stage.link.lose();

@@ -125,6 +125,16 @@ export class Retry {
     return this.#attempts % PATIENT_EVERY === PATIENT_EVERY - 1 ? undefined : REACH_TIMEOUT;
   }
 
+  /** Milliseconds until there is no more trying; below 0 when the time is up. */
+  get left(): number {
+    return (this.#options.retryFor ?? Infinity) - (this.#now() - this.#since);
+  }
+
+  /** Milliseconds for the next attempt: the last one has a moment, too. */
+  get attemptTimeout(): number {
+    return Math.max(this.left, LOOK);
+  }
+
   /**
    * Judges an attempt that failed.
    *
@@ -136,7 +146,7 @@ export class Retry {
     if (isMistake(error) || isFinal(failure)) return { final: failure };
     const login = LOGIN.includes(failure.code);
     if (login && (!this.#wasOpen || ++this.#logins > MORE_LOGINS)) return { final: failure };
-    const left = (this.#options.retryFor ?? Infinity) - (this.#now() - this.#since);
+    const { left } = this;
     this.#count(reached);
     if (this.#attempts >= this.#most || left <= 0 || (login && left < LOGIN_PAUSE)) {
       return { final: this.#givenUp(failure) };

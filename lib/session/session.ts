@@ -143,11 +143,6 @@ export class Session implements Dialer {
     return this.#gate.parked;
   }
 
-  /** Which connection this is, from 1; what is retired and still has users does not count. */
-  get generation(): number {
-    return this.#count;
-  }
-
   /** Channels that are open, being opened, or waiting for the server's CLOSE. */
   get channelCount(): number {
     return [...this.#generations].reduce((sum, { link }) => sum + link.channelCount, 0);
@@ -255,7 +250,8 @@ export class Session implements Dialer {
       if (this.#effort.signal.aborted) return;
       let reached = false;
       try {
-        this.#adopt(await this.#attempt(() => reached = true, this.#retry.reachTimeout));
+        const { reachTimeout, attemptTimeout } = this.#retry;
+        this.#adopt(await this.#attempt(() => reached = true, reachTimeout, attemptTimeout));
         return;
       } catch (error) {
         if (this.#effort.signal.aborted) return;
@@ -284,9 +280,14 @@ export class Session implements Dialer {
     this.#pause = undefined;
   }
 
-  #attempt(reached: () => void = () => {}, reachTimeout?: number): Promise<Link> {
+  #attempt(
+    reached: () => void = () => {},
+    reachTimeout?: number,
+    most: number = Infinity,
+  ): Promise<Link> {
     const { signal } = this.#effort;
-    return attemptOnce(this.#connect, { signal, reached, reachTimeout }, () => this.#cancelled());
+    const bounds = { signal, cancelled: () => this.#cancelled(), clock: this.#clock, most };
+    return attemptOnce(this.#connect, { reached, reachTimeout }, bounds);
   }
 
   /** From now on this is the link; undefined where the session was closed at the last moment. */
