@@ -14,6 +14,7 @@ import { echoServer, type Peer, refusingPort, sinkServer } from "../support/tcp.
 import { openTerminal, type Terminal } from "../support/terminal.ts";
 import {
   freePort,
+  processes,
   type Running,
   type RunResult,
   skipUnless,
@@ -360,6 +361,32 @@ test("the command has the terminal: it is asked, stopped and continued", skipTer
     await terminal.until(/^after: 5$/m);
   });
 });
+
+test(
+  "a terminal that hangs up ends both, though fairlead leads the session",
+  skipTerminal,
+  async () => {
+    await using sitting = await emptyHome();
+    await using terminal = await openTerminal(sitting);
+    const path = join(sitting.path, "pids");
+    const script = join(sitting.path, "leader");
+    const [program, first] = scriptCommand("cli.ts");
+    const command = bash("echo $PPID $$ >$1.new; mv $1.new $1; exec sleep 300", path);
+    const words = [program, ...first, ...withArgs(command)];
+    await writeFile(script, `exec ${words.map((word) => `'${word}'`).join(" ")}\n`);
+    await terminal.type(`exec sh ${script}`);
+    await waitFor(() => existsSync(path), { timeout: 20_000, what: "the command's start" });
+    const pids = (await readFile(path, "utf8")).trim().split(" ").map(Number);
+    const left = () => processes().filter(({ pid }) => pids.includes(pid)).map(({ name }) => name);
+    assert.equal(left().length, 2);
+    await terminal.stop();
+    try {
+      await waitFor(() => left().length === 0, { timeout: 10_000, what: "the end of both" });
+    } finally {
+      for (const { pid } of processes()) if (pids.includes(pid)) process.kill(pid, "SIGKILL");
+    }
+  },
+);
 
 /** The command that counts signals. */
 function counter(): string[] {
