@@ -17,6 +17,7 @@ import { listen } from "./listen.ts";
 import { runLocally } from "./local_command.ts";
 import { open } from "./open.ts";
 import type { Output } from "./output.ts";
+import { prompterGate } from "./prompter_gate.ts";
 import { answering } from "./ready.ts";
 import type { SignalPhases } from "./signal_phases.ts";
 import type { LocalTask, Readiness } from "./with_options.ts";
@@ -60,10 +61,13 @@ export async function runWith(
 ): Promise<number> {
   const { command: { program, args }, readiness } = task;
   const stop = signals.before;
-  const tunnel = await open(host, person, output, stop);
+  // A link that is lost is made anew while the command reads from the terminal.
+  const gate = person.prompter && prompterGate(person.prompter, "the command has the terminal");
+  const tunnel = await open(host, { ...person, prompter: gate?.prompter }, output, stop);
   if (tunnel === undefined) return stop.status();
   const forwards = await setUp(tunnel, host, readiness, output, stop.first);
   if (forwards === undefined) return stop.status();
+  gate?.close();
   let running = true;
   tunnel.closed.then((reason) => {
     if (!running) return;

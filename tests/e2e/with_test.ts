@@ -1,7 +1,7 @@
 /** `fairlead with`: a command of this machine runs while the forwards are up. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { copyFile, readdir, readFile, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
@@ -338,7 +338,7 @@ test("--ready=dial gives up after --ready-timeout, with the last reason", skip, 
 });
 
 test("Ctrl-C reaches the command exactly once, and its status counts", skipTerminal, async () => {
-  await atTerminal(counter(), async (terminal) => {
+  await atTerminal(withArgs(counter()), async (terminal) => {
     await terminal.until(/^counting$/m);
     await terminal.press("C-c");
     const { status, screen } = await terminal.end();
@@ -350,7 +350,7 @@ test("Ctrl-C reaches the command exactly once, and its status counts", skipTermi
 test("the command has the terminal: it is asked, stopped and continued", skipTerminal, async () => {
   const script = "[ -t 0 ] && [ -t 1 ] && read -r -p 'name? ' name && echo hello $name; " +
     "sleep 1.5; echo done; exit 5";
-  await atTerminal(bash(script), async (terminal) => {
+  await atTerminal(withArgs(bash(script)), async (terminal) => {
     await terminal.until(/^name\?/m);
     await terminal.type("you");
     await terminal.until(/^hello you$/m);
@@ -359,6 +359,27 @@ test("the command has the terminal: it is asked, stopped and continued", skipTer
     await terminal.until(/^status: 148$/m);
     await terminal.type("clear; fg; echo after: $?");
     await terminal.until(/^after: 5$/m);
+  });
+});
+
+test("nobody is asked any more once the command has the terminal", skipTerminal, async () => {
+  await using server = await startSshd();
+  const known = join(home.path, "known_hosts_for_a_while");
+  await copyFile(server.knownHosts, known);
+  const asking = [
+    ...["-o", "BatchMode=no", "-o", "StrictHostKeyChecking=ask"],
+    ...["-o", `UserKnownHostsFile=${known}`],
+  ];
+  const args = withArgs(bash("echo begun; read -r word; echo read: $word"), asking, server);
+  await atTerminal(args, async (terminal) => {
+    await terminal.until(/^begun$/m);
+    await writeFile(known, "");
+    await server.restart();
+    await terminal.until(/nobody can be asked any more: the command has the terminal/);
+    await terminal.type("yes");
+    const { screen } = await terminal.end();
+    assert.match(screen, /^read: yes$/m);
+    assert.doesNotMatch(screen, /authenticity|continue connecting/);
   });
 });
 
@@ -395,13 +416,13 @@ function counter(): string[] {
 }
 
 async function atTerminal(
-  command: readonly string[],
+  args: readonly string[],
   use: (terminal: Terminal) => Promise<void>,
 ): Promise<void> {
   await using sitting = await emptyHome();
   await using terminal = await openTerminal(sitting);
   const [program, first] = scriptCommand("cli.ts");
-  await terminal.run([program, ...first, ...withArgs(command)]);
+  await terminal.run([program, ...first, ...args]);
   await use(terminal);
 }
 
