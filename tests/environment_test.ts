@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   checkNames,
+  environmentWith,
   fillPlaceholders,
   type Listening,
   variablesOf,
@@ -50,6 +51,22 @@ test("of a Unix socket, the host is the path, and there is no port", () => {
   };
   assert.deepEqual(variablesOf([socket]), { FAIRLEAD_DB_HOST: "/run/db.sock" });
   assert.deepEqual(fillPlaceholders(["{db.host} {db.port}"], [socket]), ["/run/db.sock {db.port}"]);
+});
+
+test("numbered ports of a fairlead around this one are not the command's", () => {
+  const outer = {
+    HOME: "/home/me",
+    FAIRLEAD_PORT: "1",
+    FAIRLEAD_PORT_1: "2",
+    FAIRLEAD_PORT_12: "3",
+    FAIRLEAD_DB_PORT: "2",
+    FAIRLEAD_DB_HOST: "::1",
+    FAIRLEAD_PORT_A: "kept",
+  };
+  const { FAIRLEAD_PORT: _one, FAIRLEAD_PORT_1: _two, FAIRLEAD_PORT_12: _three, ...kept } = outer;
+  assert.deepEqual(environmentWith(outer, {}), kept);
+  const own = { FAIRLEAD_PORT: "7", FAIRLEAD_DB_PORT: "7" };
+  assert.deepEqual(environmentWith(outer, own), { ...kept, ...own });
 });
 
 test("placeholders are replaced wherever they stand; what names no forward stays", () => {

@@ -41,6 +41,22 @@ export function variablesOf(forwards: readonly Listening[]): Record<string, stri
 }
 
 /**
+ * The environment of a command: ours, with the variables. Where another `fairlead with` runs us, its
+ * numbered ports are not the command's: `FAIRLEAD_PORT_1` would be a forward that nobody asked for.
+ *
+ * @param inherited Our environment.
+ * @param variables What {@linkcode variablesOf} gave.
+ * @returns All of it.
+ */
+export function environmentWith(
+  inherited: Readonly<Record<string, string | undefined>>,
+  variables: Readonly<Record<string, string>>,
+): Record<string, string | undefined> {
+  const kept = Object.entries(inherited).filter(([name]) => !/^FAIRLEAD_PORT(_\d+)?$/.test(name));
+  return { ...Object.fromEntries(kept), ...variables };
+}
+
+/**
  * Puts the places of named forwards into arguments: `{db.port}` and `{db.host}`.
  *
  * @param args The arguments.

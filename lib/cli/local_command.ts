@@ -9,6 +9,7 @@ import { constants } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { UsageError } from "../errors.ts";
+import { environmentWith } from "./environment.ts";
 import { terminalPlace } from "./foreground.ts";
 import type { Output } from "./output.ts";
 import type { SignalPhases } from "./signal_phases.ts";
@@ -44,7 +45,7 @@ export function runLocally(
   return new Promise((resolve) => {
     const fail = (error: unknown) => resolve(unstartable(program, error, output));
     try {
-      const env = { ...process.env, ...variables };
+      const env = environmentWith(process.env, variables);
       // In our process group: the terminal's Ctrl-C and Ctrl-Z reach both of us by themselves.
       const child = spawn(program, args, { stdio: "inherit", env });
       let running = true;
@@ -76,7 +77,7 @@ function deliveredByTerminal(signal: NodeJS.Signals): boolean {
   if (signal === "SIGTERM") return false;
   // Windows hands Ctrl-C, and the end of the console, to every process of the console.
   if (process.platform === "win32") return true;
-  // Who leads the session may be the only one to hear that the terminal hangs up. Twice is harmless.
+  // The leader of a session may alone be told that the terminal hangs up; twice is harmless.
   return signal !== "SIGHUP" && terminalPlace() === "foreground";
 }
 
