@@ -90,6 +90,7 @@ test("what takes the command's place or its stdin contradicts it", () => {
 
 test("--help has at most 80 columns", () => {
   assert.deepEqual(withHelpText().split("\n").filter((line) => line.length > 80), []);
+    ["--idle-timeout", "--idle-timeout", "90"],
   assert.doesNotMatch(withHelpText(), /^OPTIONS$/m);
 });
 

@@ -159,6 +159,11 @@ function checkContradictions(settings: Settings): void {
       "the command runs on this machine",
     ],
   ] as const).find(([, given]) => given);
+    [
+      "--idle-timeout",
+      settings.idleTimeout !== undefined,
+      "the tunnel stays for as long as the command runs",
+    ],
   if (contradicted === undefined) return;
   const [option, , reason] = contradicted;
   throw new UsageError(`with and ${option} contradict each other: ${reason}`);
