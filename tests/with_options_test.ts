@@ -65,10 +65,21 @@ test("every forward must be had, and nothing is run on the server", () => {
 test("what is missing is told with the whole form", () => {
   const FORM = "fairlead with [options] [user@]host -- command...";
   assert.equal(refusal(), `with: the host is missing: ${FORM}`);
+  for (
+    const args of [["--", "true"], ["-L", "0:h:1", "--", "h", "run"], [
+      "--",
+      "npm",
+      "test",
+      "--",
+      "-x",
+    ]]
+  ) {
+    assert.equal(refusal(...args), `with: the host is missing: ${FORM}`, args.join(" "));
+  }
   for (const args of [["h"], ["h", "--"], ["h", "-v", "--"], ["h", "--", ""], ["--", "h", "--"]]) {
     assert.equal(refusal(...args), `with: the command is missing: ${FORM}`, args.join(" "));
   }
-  for (const args of [["h", "run"], ["h", "run", "--", "x"], ["--", "h", "run"]]) {
+  for (const args of [["h", "run"], ["h", "run", "--", "x"]]) {
     assert.equal(refusal(...args), `with: -- is missing before the command: ${FORM}`);
   }
 });
@@ -79,6 +90,7 @@ test("what takes the command's place or its stdin contradicts it", () => {
     ["-f", "-f"],
     ["-f", "-o", "ForkAfterAuthentication=yes"],
     ["-n", "-n"],
+    ["--idle-timeout", "--idle-timeout", "90"],
     ["RemoteCommand", "-o", "RemoteCommand=uptime"],
   ] as const;
   for (const [name, ...options] of cases) {
@@ -90,7 +102,6 @@ test("what takes the command's place or its stdin contradicts it", () => {
 
 test("--help has at most 80 columns", () => {
   assert.deepEqual(withHelpText().split("\n").filter((line) => line.length > 80), []);
-    ["--idle-timeout", "--idle-timeout", "90"],
   assert.doesNotMatch(withHelpText(), /^OPTIONS$/m);
 });
 

@@ -83,7 +83,7 @@ export function readWithLine(args: readonly string[]): WithLine {
   if (show !== undefined && (show !== "config" || destination !== undefined)) {
     return { ...line, task: undefined };
   }
-  if (destination === undefined) throw new UsageError(`with: the host is missing: ${FORM}`);
+  if (destination === undefined) throw missingHost();
   checkContradictions(settings);
   forbidRemoteCommand(settings);
   // Every forward is to be usable.
@@ -134,6 +134,8 @@ function localCommand(
   const after = ended ? rest.slice(1) : words;
   const found = ended ? rest[0] === "--" : rest[rest.length - words.length - 1] === "--";
   if (!found) {
+    // The only -- stands before the command, and its first word was taken for the host.
+    if (ended) throw missingHost();
     throw new UsageError(
       words.length === 0
         ? `with: the command is missing: ${FORM}`
@@ -147,6 +149,10 @@ function localCommand(
   return { program, args };
 }
 
+function missingHost(): UsageError {
+  return new UsageError(`with: the host is missing: ${FORM}`);
+}
+
 /** It is the command of this machine that has stdin, and that the run ends with. */
 function checkContradictions(settings: Settings): void {
   const contradicted = ([
@@ -154,16 +160,16 @@ function checkContradictions(settings: Settings): void {
     ["-f", settings.forkAfterAuthentication === true, "the command runs in the foreground"],
     ["-n", settings.stdinNull === true, "the command has stdin; -- command </dev/null"],
     [
+      "--idle-timeout",
+      settings.idleTimeout !== undefined,
+      "the tunnel stays for as long as the command runs",
+    ],
+    [
       "RemoteCommand",
       settings.remoteCommand !== undefined && !isNone(settings.remoteCommand),
       "the command runs on this machine",
     ],
   ] as const).find(([, given]) => given);
-    [
-      "--idle-timeout",
-      settings.idleTimeout !== undefined,
-      "the tunnel stays for as long as the command runs",
-    ],
   if (contradicted === undefined) return;
   const [option, , reason] = contradicted;
   throw new UsageError(`with and ${option} contradict each other: ${reason}`);
