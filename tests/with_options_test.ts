@@ -1,14 +1,19 @@
 /** The command line of `fairlead with`. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { readCommandLine } from "../lib/cli/options.ts";
 import { readWithLine, withHelpText, type WithLine } from "../lib/cli/with_options.ts";
 import { UsageError } from "../lib/errors.ts";
 import { fairlead } from "./support/fairlead.ts";
 import { emptyHome } from "./support/home.ts";
 
 function refusal(...args: string[]): string {
+  return refusalOf(readWithLine, args);
+}
+
+function refusalOf(read: (args: readonly string[]) => unknown, args: string[]): string {
   try {
-    readWithLine(args);
+    read(args);
   } catch (error) {
     assert.ok(error instanceof UsageError, `${args.join(" ")}: ${error}`);
     return error.hint === undefined ? error.message : `${error.message}; ${error.hint}`;
@@ -98,6 +103,27 @@ test("what takes the command's place or its stdin contradicts it", () => {
     assert.ok(said.startsWith(`with and ${name} contradict each other: `), said);
   }
   assert.deepEqual(commandOf(readWithLine(["-N", "-T", "h", "--", "x"])), ["x"]);
+});
+
+test("where with is not the first word, it is said that it must be", () => {
+  const form = "fairlead with [options] [user@]host -- command...";
+  const said = (...args: string[]) => refusalOf(readCommandLine, args);
+  for (const option of ["--ready=dial", "--ready-timeout=5"]) {
+    const [name] = option.split("=");
+    assert.equal(
+      said(option, "with", "h", "--", "x"),
+      `unknown option ${name}; with has it, as the first word: ${form}`,
+    );
+  }
+  for (const args of [["-v", "with", "h", "--", "x"], ["-v", "with", "-L0:h:1", "h", "--", "x"]]) {
+    assert.equal(
+      said(...args),
+      `with must be the first word: ${form}; fairlead -- with leads to a host of that name`,
+    );
+  }
+  const { settings } = readCommandLine(["-v", "--", "with", "h", "--", "x"]);
+  assert.deepEqual([settings.host, settings.command], ["with", "h -- x"]);
+  assert.equal(readCommandLine(["-v", "with", "uptime"]).settings.command, "uptime");
 });
 
 test("--help has at most 80 columns", () => {

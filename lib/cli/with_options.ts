@@ -8,7 +8,7 @@ import { emptySettings, type Settings } from "../ssh_config/settings.ts";
 import { isNone, oneOf } from "../ssh_config/values.ts";
 import { readDestination } from "./destination.ts";
 import type { LocalCommand } from "./local_command.ts";
-import { type CommandLine, type Grammar, optionLines, readOptions } from "./options.ts";
+import { type CommandLine, type Grammar, optionLines, readOptions, WITH_FORM } from "./options.ts";
 import { readTime, readWord, type Rule, RULES, type State } from "./rules.ts";
 
 /** When a forward counts as usable. */
@@ -61,8 +61,6 @@ const GRAMMAR: Grammar<WithState> = {
   seeHelp: "fairlead with --help lists what there is",
 };
 
-const FORM = "fairlead with [options] [user@]host -- command...";
-
 /**
  * Reads what follows the word `with`.
  *
@@ -101,7 +99,7 @@ export function withHelpText(): string {
   return HELP.replace("OPTIONS", optionLines(READY_RULES));
 }
 
-const HELP = `usage: fairlead with [options] [user@]host -- command...
+const HELP = `usage: ${WITH_FORM}
 
 Connects, waits until every forward is usable, and runs the command on this
 machine. When it has ended, so does the tunnel, and its status is ours.
@@ -138,19 +136,19 @@ function localCommand(
     if (ended) throw missingHost();
     throw new UsageError(
       words.length === 0
-        ? `with: the command is missing: ${FORM}`
-        : `with: -- is missing before the command: ${FORM}`,
+        ? `with: the command is missing: ${WITH_FORM}`
+        : `with: -- is missing before the command: ${WITH_FORM}`,
     );
   }
   const [program, ...args] = after;
   if (program === undefined || program === "") {
-    throw new UsageError(`with: the command is missing: ${FORM}`);
+    throw new UsageError(`with: the command is missing: ${WITH_FORM}`);
   }
   return { program, args };
 }
 
 function missingHost(): UsageError {
-  return new UsageError(`with: the host is missing: ${FORM}`);
+  return new UsageError(`with: the host is missing: ${WITH_FORM}`);
 }
 
 /** It is the command of this machine that has stdin, and that the run ends with. */
