@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   checkNames,
+  checkPlaceholders,
   environmentWith,
   fillPlaceholders,
   type Listening,
@@ -94,4 +95,28 @@ test("two names that mean the same variables are refused, the same forward twice
       (error) => error instanceof UsageError && error.message.includes(two as string),
     );
   }
+});
+
+test("a placeholder that almost names a forward is refused, one that means something else is not", () => {
+  const specs = ["db=0:h:1", "my-web=0:h:1", "0:h:1"].map((text) => parseLocalForward(text));
+  const near = [
+    ["x {DB.port}", "DB", "db"],
+    ["{db.host}{dbs.host}", "dbs", "db"],
+    ["{my_web.port}", "my_web", "my-web"],
+    ["{My-Wbe.port}", "My-Wbe", "my-web"],
+  ] as const;
+  for (const [arg, word, name] of near) {
+    assert.throws(
+      () => checkPlaceholders(["sh", arg], specs),
+      (error) =>
+        error instanceof UsageError && error.message === `no forward is named ${word}` &&
+        error.hint === `did you mean ${name}?`,
+      arg,
+    );
+  }
+  checkPlaceholders(
+    ["{db.port}{my-web.host}", "{no.port}{web.port}{x.host}{server.port}", "{DB.name}{DB}DB.port"],
+    specs,
+  );
+  checkPlaceholders(["{DB.port}"], specs.slice(2));
 });

@@ -138,6 +138,10 @@ test("with is a subcommand as the first argument alone, and needs something to f
   const nothing = await fairlead(["with", "-F", "none", "host", "--", "x"], { env: home.env });
   assert.equal(nothing.status, 2);
   assert.match(nothing.stderr, /^fairlead: with: nothing to forward; give at least one of/);
+  const misspelt = ["-L", "db=0:h:1", "host", "--", "psql", "-p", "{DB.port}"];
+  const wrong = await fairlead(["with", "-F", "none", ...misspelt], { env: home.env });
+  assert.equal(wrong.status, 2);
+  assert.equal(wrong.stderr, "fairlead: no forward is named DB; did you mean db?\n");
   // A host of that name, for which nothing is configured.
   const host = await fairlead(["-G", "-F", "none", "with"], { env: home.env });
   assert.match(host.stdout, /^hostname with$/m);

@@ -11,7 +11,7 @@ import type { HostConfig } from "../ssh_config/host_config.ts";
 import type { ForwardRequest } from "../ssh_config/settings.ts";
 import type { Tunnel } from "../tunnel/tunnel.ts";
 import { drain } from "./drain.ts";
-import { checkNames, fillPlaceholders, variablesOf } from "./environment.ts";
+import { checkNames, checkPlaceholders, fillPlaceholders, variablesOf } from "./environment.ts";
 import type { Surroundings } from "./forward.ts";
 import { listen } from "./listen.ts";
 import { runLocally } from "./local_command.ts";
@@ -26,19 +26,25 @@ import type { LocalTask, Readiness } from "./with_options.ts";
 const LATE_SIGNAL = 200;
 
 /**
- * Looks whether there is something that a command could use.
+ * Looks whether there is something that a command could use, and whether it is named rightly.
  *
  * @param requests The forwards that are asked for, on the command line and in files.
- * @throws {UsageError} When there is none, or two have the same name.
+ * @param args The arguments of the command.
+ * @throws {UsageError} When there is none, two have the same name, or an argument misspells one.
  */
-export function checkForwards(requests: readonly ForwardRequest[]): void {
+export function checkForwards(
+  requests: readonly ForwardRequest[],
+  args: readonly string[],
+): void {
   if (requests.length === 0) {
     throw new UsageError(
       "with: nothing to forward",
       "give at least one of -L, -R and -D, as in -L db=0:db.internal:5432",
     );
   }
-  checkNames(requests.map(({ spec }) => spec));
+  const specs = requests.map(({ spec }) => spec);
+  checkNames(specs);
+  checkPlaceholders(args, specs);
 }
 
 /**
