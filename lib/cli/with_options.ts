@@ -115,10 +115,13 @@ OPTIONS
 
 The command finds in its environment
   FAIRLEAD_PORT, FAIRLEAD_PORT_1, ...  the ports of forwards asked for with
-                                       port 0, in their order
+                                       port 0: the first, the second, ...
   FAIRLEAD_DB_HOST, FAIRLEAD_DB_PORT   where the forward named db listens
+A variable named by -i env: or --password env: is not there.
 The terminal and its signals are the command's; signals sent to fairlead alone
-are passed on. Connections that are open at its end get 5 seconds.
+are passed on, in a terminal's foreground only SIGTERM and SIGHUP, since Ctrl-C
+has reached the command already. Connections that are open at its end get 5
+seconds.
 Any forward that fails, fails all of it. Status: the command's, 128+n where
 signal n ended it; 127 it was not found, 126 it cannot be executed; 2 wrong
 usage, 255 SSH or forwarding failed: then the command was not run.
