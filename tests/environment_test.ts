@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   checkNames,
+  checkPlaceholders,
+  environmentWith,
   fillPlaceholders,
   type Listening,
   variablesOf,
@@ -52,6 +54,22 @@ test("of a Unix socket, the host is the path, and there is no port", () => {
   assert.deepEqual(fillPlaceholders(["{db.host} {db.port}"], [socket]), ["/run/db.sock {db.port}"]);
 });
 
+test("numbered ports of a fairlead around this one are not the command's", () => {
+  const outer = {
+    HOME: "/home/me",
+    FAIRLEAD_PORT: "1",
+    FAIRLEAD_PORT_1: "2",
+    FAIRLEAD_PORT_12: "3",
+    FAIRLEAD_DB_PORT: "2",
+    FAIRLEAD_DB_HOST: "::1",
+    FAIRLEAD_PORT_A: "kept",
+  };
+  const { FAIRLEAD_PORT: _one, FAIRLEAD_PORT_1: _two, FAIRLEAD_PORT_12: _three, ...kept } = outer;
+  assert.deepEqual(environmentWith(outer, {}), kept);
+  const own = { FAIRLEAD_PORT: "7", FAIRLEAD_DB_PORT: "7" };
+  assert.deepEqual(environmentWith(outer, own), { ...kept, ...own });
+});
+
 test("placeholders are replaced wherever they stand; what names no forward stays", () => {
   const forwards = [local("db=0:h:1", 5), local("a-b_1=7:h:1", 7), local("0:h:1", 9)];
   const args = [
@@ -77,4 +95,28 @@ test("two names that mean the same variables are refused, the same forward twice
       (error) => error instanceof UsageError && error.message.includes(two as string),
     );
   }
+});
+
+test("a placeholder that almost names a forward is refused, one that means something else is not", () => {
+  const specs = ["db=0:h:1", "my-web=0:h:1", "0:h:1"].map((text) => parseLocalForward(text));
+  const near = [
+    ["x {DB.port}", "DB", "db"],
+    ["{db.host}{dbs.host}", "dbs", "db"],
+    ["{my_web.port}", "my_web", "my-web"],
+    ["{My-Wbe.port}", "My-Wbe", "my-web"],
+  ] as const;
+  for (const [arg, word, name] of near) {
+    assert.throws(
+      () => checkPlaceholders(["sh", arg], specs),
+      (error) =>
+        error instanceof UsageError && error.message === `no forward is named ${word}` &&
+        error.hint === `did you mean ${name}?`,
+      arg,
+    );
+  }
+  checkPlaceholders(
+    ["{db.port}{my-web.host}", "{no.port}{web.port}{x.host}{server.port}", "{DB.name}{DB}DB.port"],
+    specs,
+  );
+  checkPlaceholders(["{DB.port}"], specs.slice(2));
 });

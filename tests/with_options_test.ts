@@ -1,14 +1,19 @@
 /** The command line of `fairlead with`. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { readCommandLine } from "../lib/cli/options.ts";
 import { readWithLine, withHelpText, type WithLine } from "../lib/cli/with_options.ts";
 import { UsageError } from "../lib/errors.ts";
 import { fairlead } from "./support/fairlead.ts";
 import { emptyHome } from "./support/home.ts";
 
 function refusal(...args: string[]): string {
+  return refusalOf(readWithLine, args);
+}
+
+function refusalOf(read: (args: readonly string[]) => unknown, args: string[]): string {
   try {
-    readWithLine(args);
+    read(args);
   } catch (error) {
     assert.ok(error instanceof UsageError, `${args.join(" ")}: ${error}`);
     return error.hint === undefined ? error.message : `${error.message}; ${error.hint}`;
@@ -65,10 +70,21 @@ test("every forward must be had, and nothing is run on the server", () => {
 test("what is missing is told with the whole form", () => {
   const FORM = "fairlead with [options] [user@]host -- command...";
   assert.equal(refusal(), `with: the host is missing: ${FORM}`);
+  for (
+    const args of [["--", "true"], ["-L", "0:h:1", "--", "h", "run"], [
+      "--",
+      "npm",
+      "test",
+      "--",
+      "-x",
+    ]]
+  ) {
+    assert.equal(refusal(...args), `with: the host is missing: ${FORM}`, args.join(" "));
+  }
   for (const args of [["h"], ["h", "--"], ["h", "-v", "--"], ["h", "--", ""], ["--", "h", "--"]]) {
     assert.equal(refusal(...args), `with: the command is missing: ${FORM}`, args.join(" "));
   }
-  for (const args of [["h", "run"], ["h", "run", "--", "x"], ["--", "h", "run"]]) {
+  for (const args of [["h", "run"], ["h", "run", "--", "x"]]) {
     assert.equal(refusal(...args), `with: -- is missing before the command: ${FORM}`);
   }
 });
@@ -79,6 +95,7 @@ test("what takes the command's place or its stdin contradicts it", () => {
     ["-f", "-f"],
     ["-f", "-o", "ForkAfterAuthentication=yes"],
     ["-n", "-n"],
+    ["--idle-timeout", "--idle-timeout", "90"],
     ["RemoteCommand", "-o", "RemoteCommand=uptime"],
   ] as const;
   for (const [name, ...options] of cases) {
@@ -86,6 +103,27 @@ test("what takes the command's place or its stdin contradicts it", () => {
     assert.ok(said.startsWith(`with and ${name} contradict each other: `), said);
   }
   assert.deepEqual(commandOf(readWithLine(["-N", "-T", "h", "--", "x"])), ["x"]);
+});
+
+test("where with is not the first word, it is said that it must be", () => {
+  const form = "fairlead with [options] [user@]host -- command...";
+  const said = (...args: string[]) => refusalOf(readCommandLine, args);
+  for (const option of ["--ready=dial", "--ready-timeout=5"]) {
+    const [name] = option.split("=");
+    assert.equal(
+      said(option, "with", "h", "--", "x"),
+      `unknown option ${name}; with has it, as the first word: ${form}`,
+    );
+  }
+  for (const args of [["-v", "with", "h", "--", "x"], ["-v", "with", "-L0:h:1", "h", "--", "x"]]) {
+    assert.equal(
+      said(...args),
+      `with must be the first word: ${form}; fairlead -- with leads to a host of that name`,
+    );
+  }
+  const { settings } = readCommandLine(["-v", "--", "with", "h", "--", "x"]);
+  assert.deepEqual([settings.host, settings.command], ["with", "h -- x"]);
+  assert.equal(readCommandLine(["-v", "with", "uptime"]).settings.command, "uptime");
 });
 
 test("--help has at most 80 columns", () => {
@@ -100,6 +138,10 @@ test("with is a subcommand as the first argument alone, and needs something to f
   const nothing = await fairlead(["with", "-F", "none", "host", "--", "x"], { env: home.env });
   assert.equal(nothing.status, 2);
   assert.match(nothing.stderr, /^fairlead: with: nothing to forward; give at least one of/);
+  const misspelt = ["-L", "db=0:h:1", "host", "--", "psql", "-p", "{DB.port}"];
+  const wrong = await fairlead(["with", "-F", "none", ...misspelt], { env: home.env });
+  assert.equal(wrong.status, 2);
+  assert.equal(wrong.stderr, "fairlead: no forward is named DB; did you mean db?\n");
   // A host of that name, for which nothing is configured.
   const host = await fairlead(["-G", "-F", "none", "with"], { env: home.env });
   assert.match(host.stdout, /^hostname with$/m);

@@ -7,6 +7,9 @@
 import { type Address, isUnix } from "../dialer.ts";
 import { UsageError } from "../errors.ts";
 import { formatForward, type ForwardSpec } from "../forward/spec.ts";
+import { nearest } from "../nearest.ts";
+
+const PLACEHOLDER = /\{([A-Za-z][A-Za-z0-9_-]*)\.(host|port)\}/g;
 
 /** A forward that listens, as far as a command has to know it. */
 export interface Listening {
@@ -41,6 +44,22 @@ export function variablesOf(forwards: readonly Listening[]): Record<string, stri
 }
 
 /**
+ * The environment of a command: ours, with the variables. Where another `fairlead with` runs us, its
+ * numbered ports are not the command's: `FAIRLEAD_PORT_1` would be a forward that nobody asked for.
+ *
+ * @param inherited Our environment.
+ * @param variables What {@linkcode variablesOf} gave.
+ * @returns All of it.
+ */
+export function environmentWith(
+  inherited: Readonly<Record<string, string | undefined>>,
+  variables: Readonly<Record<string, string>>,
+): Record<string, string | undefined> {
+  const kept = Object.entries(inherited).filter(([name]) => !/^FAIRLEAD_PORT(_\d+)?$/.test(name));
+  return { ...Object.fromEntries(kept), ...variables };
+}
+
+/**
  * Puts the places of named forwards into arguments: `{db.port}` and `{db.host}`.
  *
  * @param args The arguments.
@@ -54,7 +73,7 @@ export function fillPlaceholders(
   const named = new Map(forwards.map(({ spec, addresses }) => [spec.name, whereTo(addresses)]));
   return args.map((arg) =>
     arg.replace(
-      /\{([A-Za-z][A-Za-z0-9_-]*)\.(host|port)\}/g,
+      PLACEHOLDER,
       (whole, name: string, field: "host" | "port") => named.get(name)?.[field] ?? whole,
     )
   );
@@ -85,6 +104,25 @@ export function checkNames(specs: readonly ForwardSpec[]): void {
       );
     }
     names.set(prefix, { name, text });
+  }
+}
+
+/**
+ * Looks for placeholders that are misspelt.
+ *
+ * @param args The arguments of the command.
+ * @param specs The forwards that are asked for.
+ * @throws {UsageError} When one names no forward, but almost does.
+ */
+export function checkPlaceholders(args: readonly string[], specs: readonly ForwardSpec[]): void {
+  const names = specs.flatMap(({ name }) => name === undefined ? [] : [name]);
+  if (names.length === 0) return;
+  for (const [, word = ""] of args.flatMap((arg) => [...arg.matchAll(PLACEHOLDER)])) {
+    if (names.includes(word)) continue;
+    // Braces may be meant for the command: of a short word, most letters must be right.
+    const guess = nearest(word, names, Math.min(2, Math.floor(word.length / 2)));
+    if (guess === undefined) continue;
+    throw new UsageError(`no forward is named ${word}`, `did you mean ${guess}?`);
   }
 }
 

@@ -9,6 +9,7 @@ import { constants } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { UsageError } from "../errors.ts";
+import { environmentWith } from "./environment.ts";
 import { terminalPlace } from "./foreground.ts";
 import type { Output } from "./output.ts";
 import type { SignalPhases } from "./signal_phases.ts";
@@ -41,16 +42,15 @@ export function runLocally(
   output: Output,
 ): Promise<number> {
   const { program, args } = command;
-  const hadTerminal = terminalPlace() !== "none";
   return new Promise((resolve) => {
     const fail = (error: unknown) => resolve(unstartable(program, error, output));
     try {
-      const env = { ...process.env, ...variables };
+      const env = environmentWith(process.env, variables);
       // In our process group: the terminal's Ctrl-C and Ctrl-Z reach both of us by themselves.
       const child = spawn(program, args, { stdio: "inherit", env });
       let running = true;
       signals.passTo((signal) => {
-        if (running && !deliveredByTerminal(signal, hadTerminal)) send(child.pid, signal);
+        if (running && !deliveredByTerminal(signal)) send(child.pid, signal);
       });
       child.once("error", fail);
       child.once("exit", (status, signal) => {
@@ -73,14 +73,12 @@ function send(pid: number | undefined, signal: NodeJS.Signals): void {
 }
 
 /** Whether the command has got it already: what must come once must not be passed on besides. */
-function deliveredByTerminal(signal: NodeJS.Signals, hadTerminal: boolean): boolean {
+function deliveredByTerminal(signal: NodeJS.Signals): boolean {
   if (signal === "SIGTERM") return false;
   // Windows hands Ctrl-C, and the end of the console, to every process of the console.
   if (process.platform === "win32") return true;
-  const place = terminalPlace();
-  if (place === "foreground") return true;
-  // A terminal that hangs up is gone by now; its signal went to the whole group.
-  return signal === "SIGHUP" && hadTerminal && place === "none";
+  // The leader of a session may alone be told that the terminal hangs up; twice is harmless.
+  return signal !== "SIGHUP" && terminalPlace() === "foreground";
 }
 
 /** The runtimes do not agree on the error's code. */

@@ -121,7 +121,7 @@ async function connectAndRun(
   local: { readonly task: LocalTask; readonly signals: SignalPhases },
 ): Promise<number> {
   const { settings } = host;
-  checkForwards(settings.forwards);
+  checkForwards(settings.forwards, local.task.command.args);
   const { before } = local.signals;
   const stdinKey = settings.keyFromStdin ? await readStdinKey(before.first) : undefined;
   if (before.first.aborted) return before.status();

@@ -17,9 +17,22 @@ export interface Grammar<Reading extends State> {
   readonly rules: readonly Rule<Reading>[];
   /** What to do where nothing better is known. */
   readonly seeHelp: string;
+  /** Options that another command has, and what to do about it. */
+  readonly elsewhere?: Readonly<Record<string, string>>;
 }
 
-const MAIN: Grammar<State> = { rules: RULES, seeHelp: "fairlead --help lists what there is" };
+/** The form of a command line of `with`. */
+export const WITH_FORM = "fairlead with [options] [user@]host -- command...";
+
+const MAIN: Grammar<State> = {
+  rules: RULES,
+  seeHelp: "fairlead --help lists what there is",
+  elsewhere: Object.fromEntries(
+    ["--ready", "--ready-timeout"].map((
+      name,
+    ) => [name, `with has it, as the first word: ${WITH_FORM}`]),
+  ),
+};
 
 /** What a command line asked for. */
 export interface CommandLine {
@@ -50,6 +63,10 @@ export function readCommandLine(args: readonly string[]): CommandLine {
   readDestination(settings, destination);
   // ssh reads options once more after the destination, unless -- ended them before it.
   const ended = args[args.length - rest.length - 2] === "--";
+  if (destination === "with" && !ended && rest.includes("--")) {
+    const hint = "fairlead -- with leads to a host of that name";
+    throw new UsageError(`with must be the first word: ${WITH_FORM}`, hint);
+  }
   const command = (ended ? rest : readOptions(state, rest, MAIN)).join(" ");
   if (command !== "") settings.command = command;
   return state;
@@ -176,7 +193,7 @@ function parse(command: Command, args: readonly string[]): ReturnType<Command["p
 
 function unknownOption<Reading extends State>(
   option: string,
-  { rules, seeHelp }: Grammar<Reading>,
+  { rules, seeHelp, elsewhere = {} }: Grammar<Reading>,
 ): UsageError {
   if (!option.startsWith("--")) {
     return new UsageError(`unknown option ${option.slice(0, 2)}`, seeHelp);
@@ -186,6 +203,8 @@ function unknownOption<Reading extends State>(
     flags.replace(/ <.*/, "").split(", ").filter((one) => one.startsWith("--"))
   );
   if (long.includes(name)) return new UsageError(`${name} takes no value`, seeHelp);
+  const other = elsewhere[name];
+  if (other !== undefined) return new UsageError(`unknown option ${name}`, other);
   const guess = nearest(name, long);
   return new UsageError(
     `unknown option ${name}`,

@@ -11,12 +11,13 @@ import type { HostConfig } from "../ssh_config/host_config.ts";
 import type { ForwardRequest } from "../ssh_config/settings.ts";
 import type { Tunnel } from "../tunnel/tunnel.ts";
 import { drain } from "./drain.ts";
-import { checkNames, fillPlaceholders, variablesOf } from "./environment.ts";
+import { checkNames, checkPlaceholders, fillPlaceholders, variablesOf } from "./environment.ts";
 import type { Surroundings } from "./forward.ts";
 import { listen } from "./listen.ts";
 import { runLocally } from "./local_command.ts";
 import { open } from "./open.ts";
 import type { Output } from "./output.ts";
+import { prompterGate } from "./prompter_gate.ts";
 import { answering } from "./ready.ts";
 import type { SignalPhases } from "./signal_phases.ts";
 import type { LocalTask, Readiness } from "./with_options.ts";
@@ -25,19 +26,25 @@ import type { LocalTask, Readiness } from "./with_options.ts";
 const LATE_SIGNAL = 200;
 
 /**
- * Looks whether there is something that a command could use.
+ * Looks whether there is something that a command could use, and whether it is named rightly.
  *
  * @param requests The forwards that are asked for, on the command line and in files.
- * @throws {UsageError} When there is none, or two have the same name.
+ * @param args The arguments of the command.
+ * @throws {UsageError} When there is none, two have the same name, or an argument misspells one.
  */
-export function checkForwards(requests: readonly ForwardRequest[]): void {
+export function checkForwards(
+  requests: readonly ForwardRequest[],
+  args: readonly string[],
+): void {
   if (requests.length === 0) {
     throw new UsageError(
       "with: nothing to forward",
       "give at least one of -L, -R and -D, as in -L db=0:db.internal:5432",
     );
   }
-  checkNames(requests.map(({ spec }) => spec));
+  const specs = requests.map(({ spec }) => spec);
+  checkNames(specs);
+  checkPlaceholders(args, specs);
 }
 
 /**
@@ -60,10 +67,13 @@ export async function runWith(
 ): Promise<number> {
   const { command: { program, args }, readiness } = task;
   const stop = signals.before;
-  const tunnel = await open(host, person, output, stop);
+  // A link that is lost is made anew while the command reads from the terminal.
+  const gate = person.prompter && prompterGate(person.prompter, "the command has the terminal");
+  const tunnel = await open(host, { ...person, prompter: gate?.prompter }, output, stop);
   if (tunnel === undefined) return stop.status();
   const forwards = await setUp(tunnel, host, readiness, output, stop.first);
   if (forwards === undefined) return stop.status();
+  gate?.close();
   let running = true;
   tunnel.closed.then((reason) => {
     if (!running) return;

@@ -8,7 +8,7 @@ import { emptySettings, type Settings } from "../ssh_config/settings.ts";
 import { isNone, oneOf } from "../ssh_config/values.ts";
 import { readDestination } from "./destination.ts";
 import type { LocalCommand } from "./local_command.ts";
-import { type CommandLine, type Grammar, optionLines, readOptions } from "./options.ts";
+import { type CommandLine, type Grammar, optionLines, readOptions, WITH_FORM } from "./options.ts";
 import { readTime, readWord, type Rule, RULES, type State } from "./rules.ts";
 
 /** When a forward counts as usable. */
@@ -61,8 +61,6 @@ const GRAMMAR: Grammar<WithState> = {
   seeHelp: "fairlead with --help lists what there is",
 };
 
-const FORM = "fairlead with [options] [user@]host -- command...";
-
 /**
  * Reads what follows the word `with`.
  *
@@ -83,7 +81,7 @@ export function readWithLine(args: readonly string[]): WithLine {
   if (show !== undefined && (show !== "config" || destination !== undefined)) {
     return { ...line, task: undefined };
   }
-  if (destination === undefined) throw new UsageError(`with: the host is missing: ${FORM}`);
+  if (destination === undefined) throw missingHost();
   checkContradictions(settings);
   forbidRemoteCommand(settings);
   // Every forward is to be usable.
@@ -101,7 +99,7 @@ export function withHelpText(): string {
   return HELP.replace("OPTIONS", optionLines(READY_RULES));
 }
 
-const HELP = `usage: fairlead with [options] [user@]host -- command...
+const HELP = `usage: ${WITH_FORM}
 
 Connects, waits until every forward is usable, and runs the command on this
 machine. When it has ended, so does the tunnel, and its status is ours.
@@ -117,10 +115,13 @@ OPTIONS
 
 The command finds in its environment
   FAIRLEAD_PORT, FAIRLEAD_PORT_1, ...  the ports of forwards asked for with
-                                       port 0, in their order
+                                       port 0: the first, the second, ...
   FAIRLEAD_DB_HOST, FAIRLEAD_DB_PORT   where the forward named db listens
+A variable named by -i env: or --password env: is not there.
 The terminal and its signals are the command's; signals sent to fairlead alone
-are passed on. Connections that are open at its end get 5 seconds.
+are passed on, in a terminal's foreground only SIGTERM and SIGHUP, since Ctrl-C
+has reached the command already. Connections that are open at its end get 5
+seconds.
 Any forward that fails, fails all of it. Status: the command's, 128+n where
 signal n ended it; 127 it was not found, 126 it cannot be executed; 2 wrong
 usage, 255 SSH or forwarding failed: then the command was not run.
@@ -134,17 +135,23 @@ function localCommand(
   const after = ended ? rest.slice(1) : words;
   const found = ended ? rest[0] === "--" : rest[rest.length - words.length - 1] === "--";
   if (!found) {
+    // The only -- stands before the command, and its first word was taken for the host.
+    if (ended) throw missingHost();
     throw new UsageError(
       words.length === 0
-        ? `with: the command is missing: ${FORM}`
-        : `with: -- is missing before the command: ${FORM}`,
+        ? `with: the command is missing: ${WITH_FORM}`
+        : `with: -- is missing before the command: ${WITH_FORM}`,
     );
   }
   const [program, ...args] = after;
   if (program === undefined || program === "") {
-    throw new UsageError(`with: the command is missing: ${FORM}`);
+    throw new UsageError(`with: the command is missing: ${WITH_FORM}`);
   }
   return { program, args };
+}
+
+function missingHost(): UsageError {
+  return new UsageError(`with: the host is missing: ${WITH_FORM}`);
 }
 
 /** It is the command of this machine that has stdin, and that the run ends with. */
@@ -153,6 +160,11 @@ function checkContradictions(settings: Settings): void {
     ["-W", settings.stdioForward !== undefined, "the command has stdin and stdout"],
     ["-f", settings.forkAfterAuthentication === true, "the command runs in the foreground"],
     ["-n", settings.stdinNull === true, "the command has stdin; -- command </dev/null"],
+    [
+      "--idle-timeout",
+      settings.idleTimeout !== undefined,
+      "the tunnel stays for as long as the command runs",
+    ],
     [
       "RemoteCommand",
       settings.remoteCommand !== undefined && !isNone(settings.remoteCommand),

@@ -1,7 +1,7 @@
 /** `fairlead with`: a command of this machine runs while the forwards are up. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { copyFile, readdir, readFile, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
@@ -14,6 +14,7 @@ import { echoServer, type Peer, refusingPort, sinkServer } from "../support/tcp.
 import { openTerminal, type Terminal } from "../support/terminal.ts";
 import {
   freePort,
+  processes,
   type Running,
   type RunResult,
   skipUnless,
@@ -337,7 +338,7 @@ test("--ready=dial gives up after --ready-timeout, with the last reason", skip, 
 });
 
 test("Ctrl-C reaches the command exactly once, and its status counts", skipTerminal, async () => {
-  await atTerminal(counter(), async (terminal) => {
+  await atTerminal(withArgs(counter()), async (terminal) => {
     await terminal.until(/^counting$/m);
     await terminal.press("C-c");
     const { status, screen } = await terminal.end();
@@ -349,7 +350,7 @@ test("Ctrl-C reaches the command exactly once, and its status counts", skipTermi
 test("the command has the terminal: it is asked, stopped and continued", skipTerminal, async () => {
   const script = "[ -t 0 ] && [ -t 1 ] && read -r -p 'name? ' name && echo hello $name; " +
     "sleep 1.5; echo done; exit 5";
-  await atTerminal(bash(script), async (terminal) => {
+  await atTerminal(withArgs(bash(script)), async (terminal) => {
     await terminal.until(/^name\?/m);
     await terminal.type("you");
     await terminal.until(/^hello you$/m);
@@ -361,6 +362,53 @@ test("the command has the terminal: it is asked, stopped and continued", skipTer
   });
 });
 
+test("nobody is asked any more once the command has the terminal", skipTerminal, async () => {
+  await using server = await startSshd();
+  const known = join(home.path, "known_hosts_for_a_while");
+  await copyFile(server.knownHosts, known);
+  const asking = [
+    ...["-o", "BatchMode=no", "-o", "StrictHostKeyChecking=ask"],
+    ...["-o", `UserKnownHostsFile=${known}`],
+  ];
+  const args = withArgs(bash("echo begun; read -r word; echo read: $word"), asking, server);
+  await atTerminal(args, async (terminal) => {
+    await terminal.until(/^begun$/m);
+    await writeFile(known, "");
+    await server.restart();
+    await terminal.until(/nobody can be asked any more: the command has the terminal/);
+    await terminal.type("yes");
+    const { screen } = await terminal.end();
+    assert.match(screen, /^read: yes$/m);
+    assert.doesNotMatch(screen, /authenticity|continue connecting/);
+  });
+});
+
+test(
+  "a terminal that hangs up ends both, though fairlead leads the session",
+  skipTerminal,
+  async () => {
+    await using sitting = await emptyHome();
+    await using terminal = await openTerminal(sitting);
+    const path = join(sitting.path, "pids");
+    const script = join(sitting.path, "leader");
+    const [program, first] = scriptCommand("cli.ts");
+    const command = bash("echo $PPID $$ >$1.new; mv $1.new $1; exec sleep 300", path);
+    const words = [program, ...first, ...withArgs(command)];
+    await writeFile(script, `exec ${words.map((word) => `'${word}'`).join(" ")}\n`);
+    await terminal.type(`exec sh ${script}`);
+    await waitFor(() => existsSync(path), { timeout: 20_000, what: "the command's start" });
+    const pids = (await readFile(path, "utf8")).trim().split(" ").map(Number);
+    const left = () => processes().filter(({ pid }) => pids.includes(pid)).map(({ name }) => name);
+    assert.equal(left().length, 2);
+    await terminal.stop();
+    try {
+      await waitFor(() => left().length === 0, { timeout: 10_000, what: "the end of both" });
+    } finally {
+      for (const { pid } of processes()) if (pids.includes(pid)) process.kill(pid, "SIGKILL");
+    }
+  },
+);
+
 /** The command that counts signals. */
 function counter(): string[] {
   const [program, args] = scriptCommand("tests/support/fixtures/count_signals.ts");
@@ -368,13 +416,13 @@ function counter(): string[] {
 }
 
 async function atTerminal(
-  command: readonly string[],
+  args: readonly string[],
   use: (terminal: Terminal) => Promise<void>,
 ): Promise<void> {
   await using sitting = await emptyHome();
   await using terminal = await openTerminal(sitting);
   const [program, first] = scriptCommand("cli.ts");
-  await terminal.run([program, ...first, ...withArgs(command)]);
+  await terminal.run([program, ...first, ...args]);
   await use(terminal);
 }
 
