@@ -89,3 +89,28 @@ test("a person who declines is asked again", async () => {
     assert.equal(nobody.asked.length, times);
   }
 });
+
+test("a question that still waits for its answer is not asked twice", async () => {
+  const answers = new RememberedAnswers();
+  let shown = 0;
+  let answer = (_word: string) => {};
+  const slow: Prompter = {
+    ...person(),
+    questions: () => {
+      shown++;
+      return new Promise((resolve) => answer = (word) => resolve([word]));
+    },
+  };
+  const code = [hidden("Verification code: ")];
+  const waiting = Array.from(
+    { length: 3 },
+    () => answers.attempt(slow).prompter.questions("", "", code),
+  );
+  assert.equal(shown, 1);
+  answer("123456");
+  assert.deepEqual(await Promise.all(waiting), [["123456"], ["123456"], ["123456"]]);
+  const next = answers.attempt(slow).prompter.questions("", "", code);
+  assert.equal(shown, 2);
+  answer("654321");
+  assert.deepEqual(await next, ["654321"]);
+});

@@ -12,6 +12,8 @@ const PASSWORD = /^[^:]*\bpassword: ?$/i;
 /** The answers that led to an open session, in memory alone. */
 export class RememberedAnswers {
   readonly #kept = new Map<string, string>();
+  /** What is on the screen: an attempt that was given up meanwhile has left its question there. */
+  readonly #asking = new Map<string, Promise<unknown>>();
 
   /**
    * A prompter for one attempt to connect: it knows what was answered before, and asks the person
@@ -31,24 +33,38 @@ export class RememberedAnswers {
       if (answer !== undefined) given.set(prompt, answer);
       return answer;
     };
+    const asked = <T>(key: unknown[], ask: () => Promise<T>) => this.#ask(JSON.stringify(key), ask);
     return {
       prompter: {
-        secret: async (prompt) => known(prompt) ?? note(prompt, await person.secret(prompt)),
+        secret: async (prompt) =>
+          known(prompt) ??
+            note(prompt, await asked(["secret", prompt], () => person.secret(prompt))),
         questions: async (name, instruction, questions) => {
           const prompt = passwordOf(questions);
-          if (prompt === undefined) return await person.questions(name, instruction, questions);
-          const answer = known(prompt);
+          const answer = prompt === undefined ? undefined : known(prompt);
           if (answer !== undefined) return [answer];
-          const answers = await person.questions(name, instruction, questions);
-          note(prompt, answers?.[0]);
+          const answers = await asked(
+            ["questions", name, instruction, questions],
+            () => person.questions(name, instruction, questions),
+          );
+          if (prompt !== undefined) note(prompt, answers?.[0]);
           return answers;
         },
-        confirmHostKey: (key) => person.confirmHostKey(key),
+        confirmHostKey: (key) => asked(["host key", key], () => person.confirmHostKey(key)),
       },
       keep: () => {
         for (const [prompt, answer] of given) this.#kept.set(prompt, answer);
       },
     };
+  }
+
+  /** One question at a time of a kind: whoever asks the same meanwhile waits for the same answer. */
+  #ask<T>(key: string, ask: () => Promise<T>): Promise<T> {
+    const asking = this.#asking.get(key) as Promise<T> | undefined;
+    if (asking !== undefined) return asking;
+    const answer = ask().finally(() => this.#asking.delete(key));
+    this.#asking.set(key, answer);
+    return answer;
   }
 }
 
