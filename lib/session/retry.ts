@@ -44,6 +44,9 @@ const FINAL: readonly ErrorCode[] = [
   "usage",
 ];
 
+/** Where the system says so, nobody has taken the connection. */
+const UNREACHED: readonly ErrorCode[] = ["connect-refused", "timeout", "unreachable"];
+
 /** The server, or what lets us in there, said no; directories and agents hiccup. */
 const LOGIN: readonly ErrorCode[] = ["auth-failed", "agent-failed", "identity-unreadable"];
 
@@ -154,7 +157,7 @@ export class Retry {
     if (login) return { wait: this.#between(LOGIN_PAUSE, 1.2 * LOGIN_PAUSE), eager: false };
     if (!reached) {
       // Whoever took the connection only to close it, a proxy perhaps, has work with each look.
-      const eager = systemCodeOf(failure.cause) !== undefined;
+      const eager = UNREACHED.includes(failure.code) && systemCodeOf(failure.cause) !== undefined;
       return { wait: Math.min(left, this.#between(0.9, 1.1) * LOOK), eager };
     }
     const longest = Math.min(LONGEST, 2 * SHORTEST * 2 ** this.#reached++);

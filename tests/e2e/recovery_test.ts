@@ -98,8 +98,9 @@ test(
     const { connections } = path;
     await sshd.down("SIGKILL");
     await sleep(3_000);
-    // As a load balancer does: connections are taken, and closed without a word.
-    assert.ok(path.connections > connections + 3, `${path.connections - connections} attempts`);
+    // As a load balancer does: connections are taken, and closed without a word; about one a second.
+    const attempts = path.connections - connections;
+    assert.ok(attempts >= 2, `${attempts} attempts`);
     const back = performance.now();
     await sshd.up();
     assert.ok(await callers.firstByteAfter(back) < PROMISE);
