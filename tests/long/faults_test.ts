@@ -48,8 +48,9 @@ async function outage({ stage, reach, begin, lasts, noticed, end }: Outage) {
   await begin(stage);
   await held.allEnded(began, noticed);
   await sleep(Math.max(0, lasts - (performance.now() - began)));
-  const back = performance.now();
   await end(stage);
+  // From the moment on at which it listens: how long sshd takes to start is not ours.
+  const back = performance.now();
   const firstByte = await callers.firstByteAfter(back);
   const tally = await callers.finish();
   assert.deepEqual(held.ends.map(({ how }) => how), Array(5).fill("reset"));
