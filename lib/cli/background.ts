@@ -13,6 +13,7 @@ import { FairleadError, messageOf, SessionError } from "../errors.ts";
 import { selfCommand } from "../runtime.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import type { Screen } from "./output.ts";
+import { prompterGate } from "./prompter_gate.ts";
 import type { StopSignal } from "./signals.ts";
 
 /** Tells the second process what it is. */
@@ -176,13 +177,17 @@ export async function findForeground(): Promise<Foreground | undefined> {
   const say = (word: Word) => {
     if (!left) process.send?.(word);
   };
+  // A link that was lost is made anew: who answered the first time may have gone.
+  const gate = prompts
+    ? prompterGate(remotePrompter(say), "fairlead runs in the background")
+    : undefined;
   return {
     screen: {
       color,
       out: (line) => say({ say: "out", line }),
       err: (line) => say({ say: "err", line }),
     },
-    prompter: prompts ? remotePrompter(say, () => left) : undefined,
+    prompter: gate?.prompter,
     stdinKey,
     get left() {
       return left;
@@ -190,12 +195,13 @@ export async function findForeground(): Promise<Foreground | undefined> {
     leave: (status) => {
       say({ leave: status });
       left = true;
+      gate?.close();
       return gone;
     },
   };
 }
 
-function remotePrompter(say: (word: Word) => void, left: () => boolean): Prompter {
+function remotePrompter(say: (word: Word) => void): Prompter {
   const waiting = new Map<number, (answer: Answer) => void>();
   let count = 0;
   process.on("message", (answer: Answer) => {
@@ -203,13 +209,6 @@ function remotePrompter(say: (word: Word) => void, left: () => boolean): Prompte
     waiting.delete(answer.question);
   });
   const ask = (method: keyof Prompter, ...words: unknown[]): Promise<unknown> => {
-    if (left()) {
-      // A link that was lost is made anew: who answered the first time has gone.
-      const message = "nobody can be asked any more: fairlead runs in the background";
-      return Promise.reject(
-        new SessionError(message, { code: "auth-failed", hint: "keep the key in an agent" }),
-      );
-    }
     const question = ++count;
     return new Promise((resolve, reject) => {
       waiting.set(question, ({ value, refusal }) => {

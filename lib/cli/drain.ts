@@ -30,16 +30,9 @@ export async function drain(
   remark: string,
 ): Promise<void> {
   const { tunnel, forwards, output } = run;
-  const connections = forwards.reduce((sum, { stats }) => sum + stats.open, 0);
-  if (connections > 0) {
-    const subject = connections === 1
-      ? "1 open connection has"
-      : `${connections} open connections have`;
-    output.event(
-      { event: "draining", connections },
-      `stopped listening; ${subject} ${DRAIN_TIMEOUT / 1000} s to finish, ${remark}`,
-    );
-  }
+  sayDraining({ forwards, output }, (named, have) => {
+    return `${named} ${have} ${DRAIN_TIMEOUT / 1000} s to finish, ${remark}`;
+  });
   const ended = tunnel.close({ timeout: DRAIN_TIMEOUT });
   const forced = new Promise<void>((resolve) => {
     const end = () => {
@@ -51,4 +44,24 @@ export async function drain(
     force.addEventListener("abort", end);
   });
   await Promise.race([ended, forced]);
+}
+
+/**
+ * Says that open connections are waited for, where there are any.
+ *
+ * @param run The forwards, and where to say it.
+ * @param words What is said of them, from what they are called and `has` or `have`.
+ */
+export function sayDraining(
+  { forwards, output }: { readonly forwards: readonly Forward[]; readonly output: Output },
+  words: (named: string, have: "has" | "have") => string,
+): void {
+  const connections = forwards.reduce((sum, { stats }) => sum + stats.open, 0);
+  if (connections === 0) return;
+  const one = connections === 1;
+  const said = words(
+    one ? "1 open connection" : `${connections} open connections`,
+    one ? "has" : "have",
+  );
+  output.event({ event: "draining", connections }, `stopped listening; ${said}`);
 }

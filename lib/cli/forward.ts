@@ -8,7 +8,7 @@ import type { Forward } from "../forward/forward.ts";
 import { forwardStdio } from "../forward/stdio.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import type { Tunnel } from "../tunnel/tunnel.ts";
-import { drain } from "./drain.ts";
+import { drain, sayDraining } from "./drain.ts";
 import { listen } from "./listen.ts";
 import { endsWithLink, open } from "./open.ts";
 import type { Output } from "./output.ts";
@@ -142,7 +142,8 @@ async function run(run: Run, task: Task | undefined): Promise<number> {
   let end = await Promise.race([stopped, lost, ...(task === undefined ? [] : [task.status])]);
   if (typeof end === "number") {
     const status = end;
-    sayWaiting(run);
+    // As ssh does after a command's end, without a limit.
+    sayDraining(run, (named) => `waiting for ${named} to finish`);
     end = await Promise.race([stopped, tunnel.close().then(() => lost)]);
     if (end !== "stopped") return status;
   }
@@ -151,22 +152,4 @@ async function run(run: Run, task: Task | undefined): Promise<number> {
     return stop.status();
   }
   return 0;
-}
-
-/** As ssh does after a command's end, without a limit. */
-function sayWaiting({ forwards, output }: Run): void {
-  const connections = count(forwards);
-  if (connections === 0) return;
-  output.event(
-    { event: "draining", connections },
-    `stopped listening; waiting for ${named(connections)} to finish`,
-  );
-}
-
-function count(forwards: readonly Forward[]): number {
-  return forwards.reduce((sum, { stats }) => sum + stats.open, 0);
-}
-
-function named(connections: number): string {
-  return connections === 1 ? "1 open connection" : `${connections} open connections`;
 }

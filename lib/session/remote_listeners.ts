@@ -4,17 +4,13 @@
  *
  * @module
  */
-import {
-  type Address,
-  formatAddress,
-  type Incoming,
-  isUnix,
-  type RemoteListener,
-} from "../dialer.ts";
+import type { Address, Incoming, RemoteListener } from "../dialer.ts";
 import { codeOf, messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
+import { formatListening } from "../ssh/refusals.ts";
 import type { Clock } from "./clock.ts";
 import type { Generation } from "./generation.ts";
+import { Pause } from "./pause.ts";
 
 const log = logger("session");
 
@@ -138,7 +134,7 @@ export class RemoteListeners {
     signal: AbortSignal,
     refusal: string,
   ): Promise<void> {
-    const where = named(wanted.address);
+    const where = formatListening(wanted.address);
     let told: string | undefined;
     let reason: string | undefined = refusal;
     for (
@@ -153,7 +149,7 @@ export class RemoteListeners {
         );
       }
       told = reason;
-      await this.#sleep(pause, signal);
+      await new Pause(this.#clock, pause, signal).over;
       reason = await this.#try(wanted, generation, signal);
     }
     // The link may have been lost over the question.
@@ -178,23 +174,4 @@ export class RemoteListeners {
       return signal.aborted || codeOf(error) === "connection-lost" ? undefined : messageOf(error);
     }
   }
-
-  #sleep(delay: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const finish = () => {
-        timer.cancel();
-        signal.removeEventListener("abort", finish);
-        resolve();
-      };
-      const timer = this.#clock.after(delay, finish);
-      if (signal.aborted) finish();
-      else signal.addEventListener("abort", finish, { once: true });
-    });
-  }
-}
-
-function named(address: Address): string {
-  return isUnix(address) || address.host !== ""
-    ? formatAddress(address)
-    : formatAddress({ ...address, host: "*" });
 }

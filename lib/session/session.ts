@@ -71,9 +71,8 @@ export class Session implements Dialer {
   readonly #generations = new Set<Generation>();
   #current: Generation | undefined;
   #count = 0;
+  /** The pause between two attempts, where it may be cut short. */
   #pause: Pause | undefined;
-  /** Whether the pause may be cut short for callers. */
-  #eager = false;
   #reloading: Promise<void> | undefined;
   #persisting = false;
   #settle: (reason: SessionError | undefined) => void = () => {};
@@ -92,9 +91,7 @@ export class Session implements Dialer {
       park: options.park ?? PARK,
       maxParked: options.maxParked ?? MAX_PARKED,
     });
-    this.#gate.onParked = () => {
-      if (this.#eager) this.#pause?.hasten(EAGER_LOOK);
-    };
+    this.#gate.onParked = () => this.#pause?.hasten(EAGER_LOOK);
     this.#remote = new RemoteListeners(clock);
     const { idleTimeout = 0 } = options;
     this.#idleness = new Idleness(clock, idleTimeout, () => this.#isUsed, () => {
@@ -273,8 +270,7 @@ export class Session implements Dialer {
   async #rest(wait: number, eager: boolean): Promise<void> {
     if (wait === 0) return;
     const pause = new Pause(this.#clock, wait, this.#effort.signal);
-    this.#pause = pause;
-    this.#eager = eager;
+    if (eager) this.#pause = pause;
     if (eager && this.#gate.parked > 0) pause.hasten(EAGER_LOOK);
     await pause.over;
     this.#pause = undefined;
@@ -353,7 +349,7 @@ export class Session implements Dialer {
     const old = this.#current;
     if (old === undefined) {
       // A server that refused a login, or failed, has its pause all the same.
-      if (this.#eager) this.#pause?.hasten(0);
+      this.#pause?.hasten(0);
       await this.#gate.pass(this.#gate.ticket()).catch((error: unknown) => {
         throw sessionError(error);
       });

@@ -195,8 +195,13 @@ function keyOptions(said: readonly string[]): string[] | undefined {
   return KEY_OPTIONS.exec(line ?? "")?.[1]?.split(" ");
 }
 
-/** In the words of -R and of PermitListen. */
-function formatListening(address: Address): string {
+/**
+ * Where a server listens, in the words of -R and of PermitListen.
+ *
+ * @param address The address; an empty host means all interfaces.
+ * @returns The text, with `*` for an empty host.
+ */
+export function formatListening(address: Address): string {
   return isUnix(address) || address.host !== ""
     ? formatAddress(address)
     : formatAddress({ host: "*", port: address.port });
