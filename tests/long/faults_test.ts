@@ -1,6 +1,7 @@
 /**
  * Faults that take their time, against the real sshd. Most of it is waiting, so the cases run side
- * by side; each test waits for its own.
+ * by side; each test waits for its own. The restarts are work instead of waiting: they begin when
+ * the cases that measure how soon the first byte comes are over.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -152,8 +153,6 @@ const cases: Readonly<Record<string, () => Promise<void>>> = {
     assert.ok(milliseconds > 15 * SECOND, `${milliseconds} ms`);
     assert.equal(connectionsOf(stage.sshd), 3);
   },
-
-  "nothing is left behind by 100 restarts in a row": manyRestarts,
 };
 
 const running = new Map<string, Promise<void>>();
@@ -169,6 +168,9 @@ before(() => {
 for (const name of Object.keys(cases)) {
   test(name, { ...skip, timeout: 200 * SECOND }, () => running.get(name));
 }
+test("nothing is left behind by 100 restarts in a row", { ...skip, timeout: 200 * SECOND }, () => {
+  return manyRestarts();
+});
 
 async function manyRestarts() {
   await using stage = await faultStage();
