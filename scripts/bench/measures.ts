@@ -33,6 +33,8 @@ export interface Effort {
   readonly idle: readonly number[];
   /** Seconds to look at what an idle tool does. */
   readonly idleSeconds: number;
+  /** Seconds after which memory is read. */
+  readonly settle: number;
 }
 
 /** One way to measure, which gives one or more figures. */
@@ -228,10 +230,10 @@ export const MEASURES: readonly Measure[] = [
     quick: "never",
     own: true,
     direct: false,
-    run: async (stage, contender) => {
+    run: async (stage, contender, effort) => {
       const tool = asTool(contender);
-      const one = await costOf(stage, tool, 1);
-      const all = await costOf(stage, tool, FORWARDS);
+      const one = await costOf(stage, tool, 1, effort);
+      const all = await costOf(stage, tool, FORWARDS, effort);
       return {
         "forward-memory": (all.bytes - one.bytes) / (FORWARDS - 1) / KiB,
         "forward-time": (all.took - one.took) / (FORWARDS - 1),
@@ -324,7 +326,7 @@ async function idle(stage: Stage, tool: Tool, effort: Effort): Promise<Figures> 
     let first = NaN;
     for (const total of effort.idle) {
       const { held, error } = await stage.echoLoad.ask("hold", { port, total, parallel: 32 });
-      await sleep(SETTLE);
+      await sleep(effort.settle * 1_000);
       const { rss } = memory(pid);
       if (total === 1) {
         first = rss;
@@ -345,16 +347,14 @@ async function idle(stage: Stage, tool: Tool, effort: Effort): Promise<Figures> 
   return figures;
 }
 
-/** Milliseconds after which memory is read. */
-const SETTLE = 500;
-
 async function costOf(
   stage: Stage,
   tool: Tool,
   forwards: number,
+  { settle }: Effort,
 ): Promise<{ bytes: number; took: number }> {
   await using tunnel = await stage.ownTunnel(tool, forwards);
-  await sleep(SETTLE);
+  await sleep(settle * 1_000);
   return { bytes: memory(tunnel.pid ?? 0).rss, took: tunnel.took };
 }
 
