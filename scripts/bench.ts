@@ -73,7 +73,8 @@ async function main(args: readonly string[]): Promise<void> {
   });
   writeFileSync(`${DOCS}benchmarks.md`, document);
   writeFileSync(`${DOCS}benchmarks.svg`, chart(CHART, tools, results));
-  spawnSync(process.execPath, ["fmt", "--quiet", `${DOCS}benchmarks.md`], { stdio: "inherit" });
+  const written = ["md", "svg"].map((ending) => `${DOCS}benchmarks.${ending}`);
+  spawnSync(process.execPath, ["fmt", "--quiet", ...written], { stdio: "inherit" });
   console.error(`${since()}  wrote docs/benchmarks.md and docs/benchmarks.svg`);
 }
 

@@ -59,6 +59,8 @@ test("measures are chosen by name, with or without the number", () => {
 test("the tools keep their order, ssh first, whatever the order of --tools", () => {
   assert.deepEqual(readOptions(["--tools", "bun,ssh"], NAMES).tools, ["ssh", "bun"]);
   assert.deepEqual(readOptions([], NAMES).tools, [...TOOL_NAMES]);
+  assert.deepEqual(readOptions(["--quick"], NAMES).tools, ["ssh", "deno", "deno-js", "bun"]);
+  assert.deepEqual(readOptions(["--quick", "--tools", "node"], NAMES).tools, ["node"]);
 });
 
 test("a wrong argument is refused by name", () => {
@@ -194,6 +196,7 @@ const EFFORT: Effort = {
   roundTrips: 2,
   uploads: 1_000,
   asking: 0.05,
+  busyAsking: 0.05,
   idle: [1, 5],
   idleSeconds: 0.1,
   settle: 0.05,

@@ -16,7 +16,7 @@ export interface Plan {
   readonly workers: WorkerRuntimes;
   /** Whether the measures were asked for by name, not just all of them. */
   readonly byName: boolean;
-  /** How often; undefined for what belongs to the mode. */
+  /** How often; default 5. */
   readonly rounds: number | undefined;
   /** Told what is done now. */
   progress(text: string): void;
@@ -30,17 +30,19 @@ const FULL: Effort = {
   roundTrips: 20,
   uploads: Infinity,
   asking: 1,
+  busyAsking: 1.5,
   idle: IDLE,
   idleSeconds: 3,
   settle: 0.5,
 };
 
 const QUICK: Effort = {
-  seconds: 0.5,
-  warmUp: 0.2,
-  roundTrips: 10,
+  seconds: 0.3,
+  warmUp: 0.15,
+  roundTrips: 9,
   uploads: 50,
-  asking: 0.4,
+  asking: 0.12,
+  busyAsking: 0.5,
   idle: [1, 1_000],
   idleSeconds: 1,
   settle: 0.5,
@@ -57,7 +59,7 @@ export interface Outcome {
 
 /** Does it. Where it is stopped before its end, the figures are those that it has by then. */
 export async function run(plan: Plan): Promise<Outcome> {
-  const { rounds = plan.quick ? plan.byName ? 3 : 2 : 5 } = plan;
+  const { rounds = 5 } = plan;
   const results = new Results();
   const bystanders = new Bystanders();
   await using stage = await openStage(plan.workers);
@@ -84,12 +86,9 @@ async function oneRound(
   // None always comes first, when the machine is still warm from the one before.
   const tools = plan.tools.map((_, index, all) => all[(index + round) % all.length] as Tool);
   const { effort = plan.quick ? QUICK : FULL } = plan;
-  let rtt = 0;
   for (const measure of plan.measures) {
-    // Over a long link it takes a while to log in; over none, an idle tool costs nothing.
-    if (measure.rtt !== rtt) await stage.closeTunnels();
-    rtt = measure.rtt;
-    const direct = measure.direct && round === 0 && !(plan.quick && measure.rtt > 0);
+    const { rtt } = measure;
+    const direct = measure.direct && round === 0 && !(plan.quick && rtt > 0);
     const contenders: Contender[] = direct ? ["direct", ...tools] : tools;
     if (!measure.own) {
       // At once; who fails is told when it is asked for its tunnel.
@@ -108,11 +107,12 @@ async function oneRound(
         await stage.closeTunnels();
       }
     }
+    if (rtt > 0) await stage.closeTunnels(rtt);
   }
-  await stage.closeTunnels();
+  // New processes for every round, but not where time is short.
+  if (!plan.quick) await stage.closeTunnels();
 }
 
 function wanted({ quick }: Measure, plan: Plan, round: number): boolean {
-  if (!plan.quick || plan.byName) return true;
-  return quick === "every round" || (quick === "once" && round === 0);
+  return !plan.quick || plan.byName || round < quick;
 }

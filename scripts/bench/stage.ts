@@ -34,8 +34,8 @@ export interface Stage extends Stoppable {
    * the same one until `closeTunnels`.
    */
   tunnel(contender: Contender, rtt: number): Promise<Tunnel & { readonly to: Destinations }>;
-  /** Ends all that `tunnel` opened. */
-  closeTunnels(): Promise<void>;
+  /** Ends all that `tunnel` opened, or those over one link. */
+  closeTunnels(rtt?: number): Promise<void>;
   /** A tunnel of one's own, with `forwards` forwards to the echo, over no link at all. */
   ownTunnel(tool: Tool, forwards?: number): Promise<Tunnel>;
 }
@@ -87,10 +87,13 @@ export async function openStage({ load, link }: WorkerRuntimes): Promise<Stage> 
   });
 
   const open = new Map<string, Promise<Tunnel & { to: Destinations }>>();
-  const closeTunnels = async () => {
-    const tunnels = await Promise.allSettled(open.values());
-    open.clear();
-    for (const each of tunnels) if (each.status === "fulfilled") await each.value.stop();
+  const closeTunnels = async (rtt?: number) => {
+    for (const [key, opening] of [...open]) {
+      if (rtt !== undefined && !key.endsWith(`/${rtt}`)) continue;
+      open.delete(key);
+      // One that could not be opened has been reported to who asked for it.
+      await opening.then((tunnel) => tunnel.stop(), () => {});
+    }
   };
   const start = async (contender: Contender, rtt: number) => {
     const tunnel = contender === "direct"
@@ -100,7 +103,7 @@ export async function openStage({ load, link }: WorkerRuntimes): Promise<Stage> 
     return Object.assign(tunnel, { to: { source, sink, echo } });
   };
 
-  parts.defer(closeTunnels);
+  parts.defer(() => closeTunnels());
   const all = parts.move();
   return stoppable<Omit<Stage, keyof Stoppable>>({
     sshd,
