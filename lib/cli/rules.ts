@@ -141,6 +141,13 @@ export const RULES: readonly Rule[] = [
   timeRule("--park", "park", "how long a caller waits for a lost link (30 s); 0: not"),
   timeRule("--idle-timeout", "idleTimeout", "end after so long without any connection"),
   {
+    flags: "--no-system-crypto",
+    help: "leave the system's libcrypto alone, where it is faster",
+    apply: ({ settings }) => {
+      settings.systemCrypto = false;
+    },
+  },
+  {
     flags: "--json",
     help: "events on stdout, errors on stderr, as JSON, one a line",
     apply: ({ settings }) => {
