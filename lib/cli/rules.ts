@@ -4,6 +4,7 @@
  * @module
  */
 import { parseDestination } from "../forward/spec.ts";
+import { MOST_CONNECTIONS } from "../session/options.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { readHostKeys } from "./host_key_option.ts";
 import { readProxyOption } from "./proxy_option.ts";
@@ -141,6 +142,13 @@ export const RULES: readonly Rule[] = [
   timeRule("--park", "park", "how long a caller waits for a lost link (30 s); 0: not"),
   timeRule("--idle-timeout", "idleTimeout", "end after so long without any connection"),
   {
+    flags: "--connections <n>",
+    help: "spread over so many SSH connections (1), or auto",
+    apply: ({ settings }, value) => {
+      settings.connections ??= readWord("--connections", value, readConnections);
+    },
+  },
+  {
     flags: "--no-system-crypto",
     help: "leave the system's libcrypto alone, where it is faster",
     apply: ({ settings }) => {
@@ -162,6 +170,15 @@ export const RULES: readonly Rule[] = [
     },
   },
 ];
+
+function readConnections(word: string): number | "auto" {
+  if (word === "auto") return word;
+  try {
+    return wholeNumber(1, MOST_CONNECTIONS)(word);
+  } catch (error) {
+    throw new SyntaxError(`${messageOf(error)}, or auto`);
+  }
+}
 
 /** An option that takes a time, as ssh_config(5) writes it. */
 function timeRule(

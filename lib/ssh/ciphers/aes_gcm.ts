@@ -80,7 +80,6 @@ export class GcmEncryption implements Encryption {
 /** The packets that are received. */
 export class GcmDecryption implements Decryption {
   readonly blockLength = BLOCK;
-  readonly inPlace = false;
   readonly #key: GcmKey;
 
   /** @param key The key of this direction. */

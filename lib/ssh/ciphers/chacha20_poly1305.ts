@@ -83,7 +83,6 @@ export class ChaCha20Encryption implements Encryption {
 /** The packets that are received. */
 export class ChaCha20Decryption implements Decryption {
   readonly blockLength = BLOCK;
-  readonly inPlace = false;
   readonly #keys: Keys;
   readonly #poly1305: Poly1305;
 

@@ -6,7 +6,7 @@
  */
 import { Buffer } from "node:buffer";
 import { randomFillSync } from "node:crypto";
-import type { CipherSettings } from "./settings.ts";
+import { type CipherSettings, LARGEST_PACKET } from "./settings.ts";
 
 /** Bytes of the length field, and of the tag behind the packet. */
 export const LENGTH_BYTES = 4;
@@ -48,8 +48,6 @@ export interface Encryption extends Protection {
 
 /** For the packets that are received. */
 export interface Decryption extends Protection {
-  /** Whether what is decrypted stays where it was; otherwise that place may be used again. */
-  readonly inPlace: boolean;
   /**
    * Reads the length field, before anything vouches for it.
    *
@@ -66,7 +64,8 @@ export interface Decryption extends Protection {
    * @param at Where in it the packet begins.
    * @param length What `length()` said.
    * @param seqno The packet's number.
-   * @returns Padding length, payload and padding; undefined where the tag is not right.
+   * @returns Padding length, payload and padding, in memory of their own; undefined where the tag
+   *   is not right.
    */
   decrypt(data: Buffer, at: number, length: number, seqno: number): Buffer | undefined;
 }
@@ -108,6 +107,7 @@ export class PacketCipher {
     let padding = blockLength - ((1 + payloadLength) & (blockLength - 1));
     if (padding < MIN_PADDING) padding += blockLength;
     const length = 1 + payloadLength + padding;
+    if (length > LARGEST_PACKET) throw new RangeError("the packet is larger than any may be");
     const size = LENGTH_BYTES + length + TAIL_BYTES;
     const packet = Buffer.allocUnsafe(PACKET_AT + size).subarray(PACKET_AT);
     packet.writeUInt32BE(length, 0);
@@ -129,7 +129,10 @@ export class PacketCipher {
   }
 }
 
-/** The packets that are received, as ssh2's Protocol reads them. */
+/**
+ * The packets that are received, as ssh2's Protocol reads them. What was received is done with when
+ * decrypt() returns: nothing that is handed on lies in it.
+ */
 export class PacketDecipher {
   /** The next packet's number; ssh2 sets it to 0 in a strict key exchange. */
   inSeqno: number;
@@ -189,7 +192,6 @@ export class PacketDecipher {
         at = this.#gather(data, at, end);
         const packet = this.#packet;
         if (packet === undefined || this.#missing > 0) return undefined;
-        if (this.#decryption.inPlace) this.#packet = undefined;
         this.#gathered = 0;
         payload = this.#open(packet, 0, this.#length);
       }

@@ -1,6 +1,5 @@
 /**
- * AES-GCM by the system's libcrypto: one context a direction, with the key set once, and each
- * packet in place.
+ * AES-GCM by the system's libcrypto: one context a direction, with the key set once.
  *
  * @module
  */
@@ -53,14 +52,14 @@ class Context {
     if (context !== null) this.#library.EVP_CIPHER_CTX_free(context);
   }
 
-  /** Encrypts or decrypts a packet's body in place; the length before it is authenticated only. */
-  protected apply(packet: Uint8Array, body: Uint8Array): void {
+  /** Encrypts or decrypts a packet's body; the length before it is authenticated only. */
+  protected apply(packet: Uint8Array, body: Uint8Array, output: Uint8Array): void {
     const context = this.#open();
     const library = this.#library;
     const { iv } = this.#key;
     this.#must(library.EVP_CipherInit_ex(context, null, null, null, iv, this.#encrypting));
     this.#must(library.EVP_CipherUpdate(context, null, this.#written, packet, LENGTH_BYTES));
-    this.#must(library.EVP_CipherUpdate(context, body, this.#written, body, body.length));
+    this.#must(library.EVP_CipherUpdate(context, output, this.#written, body, body.length));
     if (this.#written.readInt32LE() !== body.length) throw failure();
   }
 
@@ -98,7 +97,8 @@ export class SystemGcmEncryption extends Context implements Encryption {
   /** @inheritdoc */
   encrypt(packet: Buffer, length: number): Buffer {
     const tagAt = LENGTH_BYTES + length;
-    this.apply(packet, packet.subarray(LENGTH_BYTES, tagAt));
+    const body = packet.subarray(LENGTH_BYTES, tagAt);
+    this.apply(packet, body, body);
     if (!this.finish()) throw failure();
     this.tag(GET_TAG, packet.subarray(tagAt, tagAt + TAG_BYTES));
     return packet.subarray(0, tagAt + TAG_BYTES);
@@ -107,8 +107,6 @@ export class SystemGcmEncryption extends Context implements Encryption {
 
 /** The packets that are received. */
 export class SystemGcmDecryption extends Context implements Decryption {
-  readonly inPlace = true;
-
   /**
    * @param library The system's libcrypto.
    * @param key The key of this direction.
@@ -126,10 +124,10 @@ export class SystemGcmDecryption extends Context implements Decryption {
   decrypt(data: Buffer, at: number, length: number): Buffer | undefined {
     const bodyAt = at + LENGTH_BYTES;
     const tagAt = bodyAt + length;
-    const body = data.subarray(bodyAt, tagAt);
-    this.apply(data.subarray(at, bodyAt), body);
+    const plain = Buffer.allocUnsafe(length);
+    this.apply(data.subarray(at, bodyAt), data.subarray(bodyAt, tagAt), plain);
     this.tag(SET_TAG, data.subarray(tagAt, tagAt + TAG_BYTES));
-    return this.finish() ? body : undefined;
+    return this.finish() ? plain : undefined;
   }
 }
 
