@@ -36,14 +36,15 @@ export async function open(
   stop: StopSignal,
 ): Promise<Tunnel | undefined> {
   const { prompter, secrets: { password, environment: _taken, ...keys } } = person;
+  const { hostKeys, proxy, systemCrypto } = host.settings;
   const company = {
     ...keys,
+    ...(systemCrypto === undefined ? {} : { systemCrypto }),
     ...(prompter === undefined ? {} : { prompter }),
     onBanner: newOnly((text) => output.banner(text)),
     signal: stop.first,
   };
   // No file could name those keys for a server on the way. These are for the destination alone.
-  const { hostKeys, proxy } = host.settings;
   const own = {
     ...(hostKeys === undefined ? {} : { hostKeys }),
     ...(password === undefined ? {} : { password }),

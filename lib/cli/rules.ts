@@ -149,6 +149,13 @@ export const RULES: readonly Rule[] = [
     },
   },
   {
+    flags: "--no-system-crypto",
+    help: "leave the system's libcrypto alone, where it is faster",
+    apply: ({ settings }) => {
+      settings.systemCrypto = false;
+    },
+  },
+  {
     flags: "--json",
     help: "events on stdout, errors on stderr, as JSON, one a line",
     apply: ({ settings }) => {

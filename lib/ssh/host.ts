@@ -116,6 +116,11 @@ export interface ConnectOptions {
   readonly passwordPrompts?: number;
   /** Algorithm lists other than the defaults. */
   readonly algorithms?: AlgorithmChoice;
+  /**
+   * Whether AES-GCM may be that of the system's libcrypto, which on Deno with `--allow-ffi` is
+   * several times faster; it may by default.
+   */
+  readonly systemCrypto?: boolean;
   /** How long the same keys are used: 1 GiB with ChaCha20, 64 GiB with AES by default. */
   readonly rekeyLimit?: RekeyLimit;
   /**

@@ -139,6 +139,8 @@ export interface Settings extends KeywordSettings {
   park?: number;
   /** Milliseconds without any connection after which the program ends. */
   idleTimeout?: number;
+  /** Whether AES-GCM may be the system's libcrypto's; it may where nothing was said. */
+  systemCrypto?: boolean;
   json: boolean;
   /** Where each keyword was said first, for messages. */
   readonly origins: Map<string, string>;
