@@ -137,6 +137,8 @@ export interface Settings extends KeywordSettings {
   park?: number;
   /** Milliseconds without any connection after which the program ends. */
   idleTimeout?: number;
+  /** Bytes that servers may have sent and nobody has read yet. */
+  windowBudget?: number;
   json: boolean;
   /** Where each keyword was said first, for messages. */
   readonly origins: Map<string, string>;

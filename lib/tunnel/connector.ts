@@ -6,6 +6,7 @@
 import type { Connect } from "../session/link.ts";
 import { connectHost, type ConnectOptions } from "../ssh/host.ts";
 import type { Prompter } from "../ssh/prompter.ts";
+import { WindowBudget } from "../ssh/window_budget.ts";
 import { RememberedAnswers } from "./remembered.ts";
 
 /** More servers on the way than connectHost() takes. */
@@ -20,6 +21,7 @@ const MOST_HOPS = 100;
 export function connector(options: ConnectOptions): Connect {
   const answers = new RememberedAnswers();
   const hostKeys = new Map();
+  const windowBudget = new WindowBudget(options.windowBudget);
   const lasting = withoutSignals(options);
   return async (attempt) => {
     const wrapped = new Map<Prompter, ReturnType<RememberedAnswers["attempt"]>>();
@@ -28,7 +30,7 @@ export function connector(options: ConnectOptions): Connect {
       wrapped.set(person, one);
       return one.prompter;
     };
-    const link = await connectHost(lasting, { ...attempt, hostKeys, between });
+    const link = await connectHost(lasting, { ...attempt, hostKeys, windowBudget, between });
     for (const { keep } of wrapped.values()) keep();
     return link;
   };
