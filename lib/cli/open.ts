@@ -56,7 +56,8 @@ export async function open(
       ...own,
       ...sessionOptions(host.settings),
       ...(endsWithLink(host.settings) ? { retries: 0 } : {}),
-      onState: linkNews(output, formatAddress({ host: host.name, port: host.port })),
+      ...(isForOneChannel(host.settings) ? { connections: 1 } : {}),
+      ...linkNews(output, formatAddress({ host: host.name, port: host.port })),
     });
   });
   // Not every step of it can be given up: the resolver and an agent answer when they like.
@@ -88,8 +89,12 @@ function newOnly(show: (text: string) => void): (text: string) => void {
  * @param settings What the command line asked for.
  * @returns Whether it is so.
  */
-export function endsWithLink({ stdioForward, command, retries }: Settings): boolean {
-  return stdioForward !== undefined || command !== undefined || retries === 0;
+export function endsWithLink(settings: Settings): boolean {
+  return isForOneChannel(settings) || settings.retries === 0;
+}
+
+function isForOneChannel({ stdioForward, command }: Settings): boolean {
+  return stdioForward !== undefined || command !== undefined;
 }
 
 /** There is one way to the server that this machine connects to. */

@@ -4,6 +4,7 @@
  * @module
  */
 import { parseDestination } from "../forward/spec.ts";
+import { MOST_CONNECTIONS } from "../session/options.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { readHostKeys } from "./host_key_option.ts";
 import { readProxyOption } from "./proxy_option.ts";
@@ -149,6 +150,13 @@ export const RULES: readonly Rule[] = [
     },
   },
   {
+    flags: "--connections <n>",
+    help: "spread over so many SSH connections (1), or auto",
+    apply: ({ settings }, value) => {
+      settings.connections ??= readWord("--connections", value, readConnections);
+    },
+  },
+  {
     flags: "--json",
     help: "events on stdout, errors on stderr, as JSON, one a line",
     apply: ({ settings }) => {
@@ -168,6 +176,15 @@ function windowBudget(value: string): number {
   const bytes = byteCount(value);
   checkWindowBudget(bytes);
   return bytes;
+}
+
+function readConnections(word: string): number | "auto" {
+  if (word === "auto") return word;
+  try {
+    return wholeNumber(1, MOST_CONNECTIONS)(word);
+  } catch (error) {
+    throw new SyntaxError(`${messageOf(error)}, or auto`);
+  }
 }
 
 /** An option that takes a time, as ssh_config(5) writes it. */

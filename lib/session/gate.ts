@@ -5,12 +5,16 @@
  */
 import { ConnectionError, type SessionError } from "../errors.ts";
 import type { Clock, Timer } from "./clock.ts";
+import type { SessionOptions } from "./options.ts";
 
+/** Milliseconds that a caller waits for a lost link, and how many wait. */
+const PARK = 30_000;
+const MAX_PARKED = 256;
 /** How many callers may wait beyond those whose time runs: a bound, not a promise. */
 const MAX_LINE = 4_096;
 
 /** How long callers wait, and how many. */
-export interface GateOptions {
+interface Waiting {
   /** Milliseconds for each; 0 to turn everybody away. */
   readonly park: number;
   /** How many at a time. */
@@ -29,7 +33,7 @@ interface Caller<Link> {
 /** Lets callers through to the link, when there is one. */
 export class Gate<Link> {
   readonly #clock: Clock;
-  readonly #options: GateOptions;
+  readonly #options: Waiting;
   /** Called when one more caller waits. */
   onParked: (() => void) | undefined;
   #link: Link | undefined;
@@ -44,9 +48,10 @@ export class Gate<Link> {
    * @param clock Where time comes from.
    * @param options How long callers wait, and how many.
    */
-  constructor(clock: Clock, options: GateOptions) {
+  constructor(clock: Clock, options: Pick<SessionOptions, "park" | "maxParked">) {
     this.#clock = clock;
-    this.#options = options;
+    const { park = PARK, maxParked = MAX_PARKED } = options;
+    this.#options = { park, maxParked };
   }
 
   /** How many callers wait. */

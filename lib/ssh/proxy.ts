@@ -102,6 +102,7 @@ export async function proxyRoute(
     bindAddress,
     attempts: connectionAttempts,
     timeout,
+    lends: true,
     signal,
   }).catch((error: FairleadError) => {
     throw proxyFailure("the proxy: ", error);

@@ -94,6 +94,7 @@ export async function directRoute(options: RouteOptions): Promise<Route> {
     bindAddress,
     attempts: connectionAttempts,
     timeout: reachTimeout(options),
+    lends: true,
     signal,
   }).catch((error) => {
     throw connectFailure(error);

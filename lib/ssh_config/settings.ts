@@ -133,6 +133,8 @@ export interface Settings extends KeywordSettings {
   retries?: number;
   /** The same as a time, in milliseconds. */
   retryFor?: number;
+  /** Over how many SSH connections forwarded connections are spread. */
+  connections?: number | "auto";
   /** Milliseconds that a caller waits for a lost link. */
   park?: number;
   /** Milliseconds without any connection after which the program ends. */

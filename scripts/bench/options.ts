@@ -1,0 +1,83 @@
+/** The bench's own command line. */
+import { parseArgs } from "node:util";
+
+/** What is compared. The first is what all others are measured by. */
+export const TOOL_NAMES = ["ssh", "deno", "deno-js", "bun", "node"] as const;
+
+/** The short name of a program that is compared. */
+export type ToolName = typeof TOOL_NAMES[number];
+
+/** What a run is to do. */
+export interface BenchOptions {
+  /** Shorter and fewer: for a look before and after a change. */
+  readonly quick: boolean;
+  /** Names of measures, or their beginnings (`delay` for `delay10`); empty for all. */
+  readonly only: readonly string[];
+  readonly tools: readonly ToolName[];
+  /** How often everything is measured; undefined for what belongs to the mode. */
+  readonly rounds: number | undefined;
+  /** Whether docs/benchmarks.md and its chart are written. */
+  readonly write: boolean;
+  readonly json: boolean;
+}
+
+/** How to call it. */
+export const USAGE = `usage: deno task bench [options]
+
+  --quick               a look in under two minutes; nothing is written
+  --only NAME[,NAME]    some measures alone: start, stream, stream8, echo, delay, delay50, …
+  --tools NAME[,NAME]   some of ${TOOL_NAMES.join(", ")}
+  --rounds N            how often each is measured (default: 5, with --quick 1 to 3)
+  --write               write docs/benchmarks.md and its chart, also after part of it
+  --json                print the figures as one JSON object
+`;
+
+/** Reads the arguments; throws an Error that says what is wrong. */
+export function readOptions(args: readonly string[], measures: readonly string[]): BenchOptions {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      quick: { type: "boolean", default: false },
+      only: { type: "string", default: "" },
+      tools: { type: "string", default: TOOL_NAMES.join(",") },
+      rounds: { type: "string" },
+      write: { type: "boolean" },
+      json: { type: "boolean", default: false },
+    },
+  });
+  const only = words(values.only);
+  for (const word of only) {
+    if (!measures.some((measure) => selects(word, measure))) {
+      throw new Error(`there is no measure "${word}": ${measures.join(", ")}`);
+    }
+  }
+  const asked = words(values.tools);
+  const stranger = asked.find((name) => !(TOOL_NAMES as readonly string[]).includes(name));
+  if (stranger !== undefined) {
+    throw new Error(`there is no tool "${stranger}": ${TOOL_NAMES.join(", ")}`);
+  }
+  const tools = TOOL_NAMES.filter((name) => asked.includes(name));
+  if (tools.length === 0) throw new Error("--tools names none");
+  const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
+  if (rounds !== undefined && !(Number.isInteger(rounds) && rounds >= 1 && rounds <= 100)) {
+    throw new Error(`--rounds takes a number from 1 to 100, not "${values.rounds}"`);
+  }
+  const whole = !values.quick && only.length === 0 && tools.length === TOOL_NAMES.length;
+  return {
+    quick: values.quick,
+    only,
+    tools,
+    rounds,
+    write: values.write ?? whole,
+    json: values.json,
+  };
+}
+
+/** Whether a word of --only means this measure: its name, or its name without the number. */
+export function selects(word: string, measure: string): boolean {
+  return word === measure || word === measure.replace(/\d+$/, "");
+}
+
+function words(list: string): string[] {
+  return list.split(",").map((word) => word.trim()).filter((word) => word !== "");
+}
