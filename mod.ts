@@ -16,7 +16,12 @@
  * @module
  */
 export { connect, type ConnectOptions, Tunnel, type TunnelOptions } from "./lib/tunnel/tunnel.ts";
-export type { SessionOptions, SessionState, StateChange } from "./lib/session/options.ts";
+export type {
+  ConnectionsChange,
+  SessionOptions,
+  SessionState,
+  StateChange,
+} from "./lib/session/options.ts";
 export { Forward } from "./lib/forward/forward.ts";
 export type { CloseOptions, ConnectionStats } from "./lib/forward/connections.ts";
 export type { ListenOptions } from "./lib/forward/listener.ts";

@@ -61,13 +61,50 @@ export function selfCommand(): { readonly program: string; readonly args: readon
   return { program, args: [...process.execArgv, script] };
 }
 
-/** What of Deno's own interface says how it was started. */
+/** The C types that functions of a system library take and give back, as Deno calls them. */
+export type NativeType = "buffer" | "pointer" | "i32" | "void";
+
+/** The signature of a function of a system library. */
+export interface NativeSignature {
+  readonly parameters: readonly NativeType[];
+  readonly result: NativeType;
+}
+
+/**
+ * Opens a library of the system, to call functions of it. It stays open to the end of the program.
+ *
+ * @param path Its name, as the system's loader takes it.
+ * @param signatures Its functions that are needed.
+ * @returns The functions; undefined where this runtime cannot call any, or was not permitted to:
+ *   nobody is asked.
+ * @throws {Error} When the library, or a function of it, is not there.
+ */
+export function openNativeLibrary(
+  path: string,
+  signatures: Readonly<Record<string, NativeSignature>>,
+): unknown {
+  if (!mayCallNative()) return undefined;
+  return deno?.dlopen(path, signatures).symbols;
+}
+
+/**
+ * Whether this runtime can call libraries of the system, and was permitted to from the start.
+ *
+ * @returns Whether it is worth trying.
+ */
+export function mayCallNative(): boolean {
+  const permission = deno?.permissions.querySync({ name: "ffi" });
+  return permission?.state === "granted" && permission.partial !== true;
+}
+
+/** What of Deno's own interface says how it was started, and opens libraries. */
 interface Deno {
   readonly build: { readonly standalone?: boolean };
   readonly mainModule: string;
   readonly permissions: {
     querySync(descriptor: { name: string }): { state: string; partial?: boolean };
   };
+  dlopen(path: string, signatures: object): { readonly symbols: unknown };
 }
 
 const deno: Deno | undefined = (globalThis as { Deno?: Deno }).Deno;

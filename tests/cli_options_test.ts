@@ -468,6 +468,28 @@ test("a number or a time that is none is refused with what was expected", () => 
   assert.equal(refusal("host", "--retry").message, "--retry <n>: the value is missing");
 });
 
+test("a budget for windows is a number of bytes, large enough to work with", () => {
+  assert.deepEqual(read("--window-budget", "16M", "host", "--window-budget=1G"), {
+    windowBudget: 16 * 1024 * 1024,
+  });
+  const { message } = refusal("--window-budget", "much", "host");
+  assert.equal(message, "--window-budget much: expected a number of bytes, such as 512M");
+  assert.equal(
+    refusal("--window-budget", "64", "host").message,
+    "--window-budget 64: at least 65536 bytes are expected, not 64",
+  );
+});
+
+test("connections are a number from 1 to 16, or auto", () => {
+  assert.deepEqual(read("--connections", "3", "host"), { connections: 3 });
+  assert.deepEqual(read("host", "--connections=auto", "--connections=2"), { connections: "auto" });
+  for (const wrong of ["0", "17", "-1", "1.5", "many", "AUTO"]) {
+    const { message } = refusal("--connections", wrong, "host");
+    assert.equal(message, `--connections ${wrong}: expected a number from 1 to 16, or auto`);
+  }
+  assert.equal(refusal("--connections", "", "host").message, "--connections: the value is missing");
+});
+
 test("a misspelt option about lost links is guessed", () => {
   assert.equal(refusal("--parc", "1", "host").hint, "did you mean --park?");
   assert.equal(refusal("--retryfor", "1", "host").hint, "did you mean --retry-for?");

@@ -40,6 +40,40 @@ test("a secret is asked once, and what led nowhere is not kept", async () => {
   assert.deepEqual(somebody.asked, ["Password: ", "Password: "]);
 });
 
+test("in the background what was answered before is known, and nobody is asked", async () => {
+  const answers = new RememberedAnswers();
+  const somebody = person("secret", "password");
+  const first = answers.attempt(somebody);
+  await first.prompter.secret("Enter passphrase for key 'k': ");
+  await first.prompter.questions("", "", [hidden("Password: ")]);
+  assert.equal(await answers.quiet().secret("Enter passphrase for key 'k': "), undefined);
+  first.keep();
+  assert.equal(answers.needsPerson, false);
+  const quiet = answers.quiet();
+  assert.equal(await quiet.secret("Enter passphrase for key 'k': "), "secret");
+  assert.equal(await quiet.secret("Enter passphrase for key 'k': "), undefined, "it was wrong");
+  assert.deepEqual(await quiet.questions("", "", [hidden("Password: ")]), ["password"]);
+  assert.equal(await quiet.questions("", "", [hidden("Verification code: ")]), undefined);
+  assert.equal(await quiet.confirmHostKey({ host: "h", keyType: "RSA", fingerprint: "f" }), false);
+  assert.equal(somebody.asked.length, 2);
+});
+
+test("a session that took a one-time code needs the person again, whatever else is known", async () => {
+  const answers = new RememberedAnswers();
+  const somebody = person("password", "123456", "password");
+  const code = answers.attempt(somebody);
+  await code.prompter.questions("", "", [hidden("Password: ")]);
+  await code.prompter.questions("", "", [hidden("Verification code: ")]);
+  assert.equal(answers.needsPerson, false, "not before the session is open");
+  code.keep();
+  assert.equal(answers.needsPerson, true);
+  const plain = answers.attempt(somebody);
+  await plain.prompter.questions("", "", [hidden("Password: ")]);
+  await plain.prompter.questions("", "No questions, only words", []);
+  plain.keep();
+  assert.equal(answers.needsPerson, false);
+});
+
 test("a known answer is given once an attempt; then the person is asked", async () => {
   const answers = new RememberedAnswers();
   const somebody = person("old", "new");

@@ -361,9 +361,18 @@ test("-G prints the interval that is in effect, where nothing was said as well",
 });
 
 test("what is said of a lost link reaches the session as it is", () => {
-  const said = { wait: true, retries: 0, retryFor: 60_000, park: 0, idleTimeout: 1_000 };
+  const said = {
+    ...{ wait: true, retries: 0, retryFor: 60_000, park: 0, idleTimeout: 1_000 },
+    connections: "auto" as const,
+  };
   assert.deepEqual(sessionOptions({ ...emptySettings(), ...said }), said);
   assert.deepEqual(sessionOptions({ ...emptySettings(), wait: false }), { wait: false });
+});
+
+test("--window-budget reaches the library", async () => {
+  const { settings } = readCommandLine(["-F", "none", "--window-budget", "128k", "target"]);
+  const { windowBudget } = await connectOptions(await readHost(settings));
+  assert.equal(windowBudget, 131_072);
 });
 
 test("ChannelTimeout counts in milliseconds, with the first of the same pattern", async () => {

@@ -1,9 +1,9 @@
 /**
- * What a person, or a script, is told of a link that is lost and comes back.
+ * What a person, or a script, is told of links that are lost and come back.
  *
  * @module
  */
-import type { StateChange } from "../session/options.ts";
+import type { ConnectionsChange, SessionOptions, StateChange } from "../session/options.ts";
 import type { Output } from "./output.ts";
 
 /**
@@ -11,9 +11,16 @@ import type { Output } from "./output.ts";
  *
  * @param output Where to say it.
  * @param name What the server is called.
- * @returns To be called with each change of the session's state.
+ * @returns To be called with each change of the session's state, and of its SSH connections.
  */
-export function linkNews(output: Output, name: string): (change: StateChange) => void {
+export function linkNews(
+  output: Output,
+  name: string,
+): Required<Pick<SessionOptions, "onState" | "onConnections">> {
+  return { onState: stateNews(output, name), onConnections: connectionsNews(output, name) };
+}
+
+function stateNews(output: Output, name: string): (change: StateChange) => void {
   let since = 0;
   return ({ from, to, reason, lost, parked }) => {
     if (to === "open") output.connectsAgain();
@@ -31,6 +38,23 @@ export function linkNews(output: Output, name: string): (change: StateChange) =>
         `connected to ${name} again after ${seconds.toFixed(1)} s${served(parked)}`,
       );
     }
+  };
+}
+
+/** Of several connections a person hears when some are lost, and when all are there again. */
+function connectionsNews(output: Output, name: string): (change: ConnectionsChange) => void {
+  let missing = false;
+  return ({ open, wanted, gone, lost, reason }) => {
+    const back = missing && open >= wanted;
+    missing = gone > 0 || (missing && !back);
+    const words = gone > 0
+      ? `lost ${gone} of ${gone + open} SSH connections to ${name} (${reason}); ` +
+        `${reset(lost)}${open === 1 ? "1 goes" : `${open} go`} on`
+      : back
+      ? `${open} SSH connections to ${name} are open again`
+      : undefined;
+    const why = gone > 0 ? { gone, lost, reason } : {};
+    output.event({ event: "connections", open, wanted, ...why }, words);
   };
 }
 

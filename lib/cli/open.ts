@@ -36,14 +36,15 @@ export async function open(
   stop: StopSignal,
 ): Promise<Tunnel | undefined> {
   const { prompter, secrets: { password, environment: _taken, ...keys } } = person;
+  const { hostKeys, proxy, systemCrypto } = host.settings;
   const company = {
     ...keys,
+    ...(systemCrypto === undefined ? {} : { systemCrypto }),
     ...(prompter === undefined ? {} : { prompter }),
     onBanner: newOnly((text) => output.banner(text)),
     signal: stop.first,
   };
   // No file could name those keys for a server on the way. These are for the destination alone.
-  const { hostKeys, proxy } = host.settings;
   const own = {
     ...(hostKeys === undefined ? {} : { hostKeys }),
     ...(password === undefined ? {} : { password }),
@@ -56,7 +57,8 @@ export async function open(
       ...own,
       ...sessionOptions(host.settings),
       ...(endsWithLink(host.settings) ? { retries: 0 } : {}),
-      onState: linkNews(output, formatAddress({ host: host.name, port: host.port })),
+      ...(isForOneChannel(host.settings) ? { connections: 1 } : {}),
+      ...linkNews(output, formatAddress({ host: host.name, port: host.port })),
     });
   });
   // Not every step of it can be given up: the resolver and an agent answer when they like.
@@ -88,8 +90,12 @@ function newOnly(show: (text: string) => void): (text: string) => void {
  * @param settings What the command line asked for.
  * @returns Whether it is so.
  */
-export function endsWithLink({ stdioForward, command, retries }: Settings): boolean {
-  return stdioForward !== undefined || command !== undefined || retries === 0;
+export function endsWithLink(settings: Settings): boolean {
+  return isForOneChannel(settings) || settings.retries === 0;
+}
+
+function isForOneChannel({ stdioForward, command }: Settings): boolean {
+  return stdioForward !== undefined || command !== undefined;
 }
 
 /** There is one way to the server that this machine connects to. */

@@ -113,16 +113,16 @@ export class Output {
    * Says that something happened that a script may wait for.
    *
    * @param event The event's name and what belongs to it, for JSON.
-   * @param words The same for a person; nothing is said under -q.
+   * @param words The same for a person, where one needs to know; nothing is said under -q.
    */
-  event(event: { readonly event: string; readonly [key: string]: unknown }, words: string): void {
+  event(event: { readonly event: string; readonly [key: string]: unknown }, words?: string): void {
     const { json, verbosity, command, stdioForward } = this.#options;
     const line = jsonLine(event);
     this.#trace?.write(line);
     const carriesData = command !== undefined || stdioForward !== undefined;
     if (json && carriesData) this.#log(line);
     else if (json) this.screen.out(line);
-    else if (verbosity >= 0) this.#say("fairlead:", words);
+    else if (verbosity >= 0 && words !== undefined) this.#say("fairlead:", words);
   }
 
   /**

@@ -4,6 +4,7 @@
  * @module
  */
 import { parseDestination } from "../forward/spec.ts";
+import { MOST_CONNECTIONS } from "../session/options.ts";
 import { messageOf, UsageError } from "../errors.ts";
 import { readHostKeys } from "./host_key_option.ts";
 import { readProxyOption } from "./proxy_option.ts";
@@ -13,7 +14,8 @@ import { type Letter, LETTERS } from "../ssh_config/letters.ts";
 import { splitKeyword } from "../ssh_config/lines.ts";
 import { isSafeHostName, isSafeUserName } from "../ssh_config/names.ts";
 import { type KeywordSettings, type Settings, verbosityOf } from "../ssh_config/settings.ts";
-import { isNone, seconds, wholeNumber } from "../ssh_config/values.ts";
+import { byteCount, isNone, seconds, wholeNumber } from "../ssh_config/values.ts";
+import { checkWindowBudget } from "../ssh/window_budget.ts";
 import { applyIdentity, applyPassphrase, applyPassword } from "./secret_options.ts";
 
 /** What was read so far. */
@@ -141,6 +143,27 @@ export const RULES: readonly Rule[] = [
   timeRule("--park", "park", "how long a caller waits for a lost link (30 s); 0: not"),
   timeRule("--idle-timeout", "idleTimeout", "end after so long without any connection"),
   {
+    flags: "--window-budget <n>",
+    help: "bytes that servers may send ahead of readers (64M)",
+    apply: ({ settings }, value) => {
+      settings.windowBudget ??= readWord("--window-budget", value, windowBudget);
+    },
+  },
+  {
+    flags: "--connections <n>",
+    help: "spread over so many SSH connections (1), or auto",
+    apply: ({ settings }, value) => {
+      settings.connections ??= readWord("--connections", value, readConnections);
+    },
+  },
+  {
+    flags: "--no-system-crypto",
+    help: "leave the system's libcrypto alone, where it is faster",
+    apply: ({ settings }) => {
+      settings.systemCrypto = false;
+    },
+  },
+  {
     flags: "--json",
     help: "events on stdout, errors on stderr, as JSON, one a line",
     apply: ({ settings }) => {
@@ -155,6 +178,21 @@ export const RULES: readonly Rule[] = [
     },
   },
 ];
+
+function windowBudget(value: string): number {
+  const bytes = byteCount(value);
+  checkWindowBudget(bytes);
+  return bytes;
+}
+
+function readConnections(word: string): number | "auto" {
+  if (word === "auto") return word;
+  try {
+    return wholeNumber(1, MOST_CONNECTIONS)(word);
+  } catch (error) {
+    throw new SyntaxError(`${messageOf(error)}, or auto`);
+  }
+}
 
 /** An option that takes a time, as ssh_config(5) writes it. */
 function timeRule(

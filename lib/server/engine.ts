@@ -7,6 +7,7 @@ import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import type { AuthContext, Connection, ServerChannel } from "ssh2";
 import { DEFAULT_ALGORITHMS } from "../ssh/algorithms.ts";
+import { cipherSettings, LARGEST_PACKET } from "../ssh/ciphers/settings.ts";
 import { engineMethods, offerMethods } from "../ssh/kex_methods.ts";
 import { type EngineProtocol, Server, type SshKey } from "../ssh/ssh2.ts";
 
@@ -137,7 +138,10 @@ export function newEngine(
     algorithms: { ...DEFAULT_ALGORITHMS, kex: engineMethods(kex), compress: ["none"] } as never,
   });
   engine.on("connection", (connection) => {
-    offerMethods((connection as EngineConnection)._protocol, kex);
+    const { _protocol: protocol } = connection as EngineConnection;
+    offerMethods(protocol, kex);
+    const ciphers = cipherSettings(protocol);
+    connection.once("ready", () => ciphers.largestPacket = LARGEST_PACKET);
     connected(connection as EngineConnection);
   });
   return engine;

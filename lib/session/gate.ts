@@ -5,12 +5,16 @@
  */
 import { ConnectionError, type SessionError } from "../errors.ts";
 import type { Clock, Timer } from "./clock.ts";
+import type { SessionOptions } from "./options.ts";
 
+/** Milliseconds that a caller waits for a lost link, and how many wait. */
+const PARK = 30_000;
+const MAX_PARKED = 256;
 /** How many callers may wait beyond those whose time runs: a bound, not a promise. */
 const MAX_LINE = 4_096;
 
 /** How long callers wait, and how many. */
-export interface GateOptions {
+interface Waiting {
   /** Milliseconds for each; 0 to turn everybody away. */
   readonly park: number;
   /** How many at a time. */
@@ -29,7 +33,7 @@ interface Caller<Link> {
 /** Lets callers through to the link, when there is one. */
 export class Gate<Link> {
   readonly #clock: Clock;
-  readonly #options: GateOptions;
+  readonly #options: Waiting;
   /** Called when one more caller waits. */
   onParked: (() => void) | undefined;
   #link: Link | undefined;
@@ -44,9 +48,10 @@ export class Gate<Link> {
    * @param clock Where time comes from.
    * @param options How long callers wait, and how many.
    */
-  constructor(clock: Clock, options: GateOptions) {
+  constructor(clock: Clock, options: Pick<SessionOptions, "park" | "maxParked">) {
     this.#clock = clock;
-    this.#options = options;
+    const { park = PARK, maxParked = MAX_PARKED } = options;
+    this.#options = { park, maxParked };
   }
 
   /** How many callers wait. */
@@ -102,19 +107,22 @@ export class Gate<Link> {
    * Waits for the link.
    *
    * @param ticket The caller's place in the order.
-   * @param options A signal that gives it up, and the link that has failed the caller.
+   * @param options A signal that gives it up, and the links that have failed the caller.
    * @returns The link.
    * @throws {ConnectionError} `timeout` when the time is up, `cancelled`, `connection-lost` or
    *   `resource-shortage` when there is no waiting; or what the gate failed with.
    */
   pass(
     ticket: number,
-    { signal, not }: { readonly signal?: AbortSignal | undefined; readonly not?: Link } = {},
+    { signal, not }: {
+      readonly signal?: AbortSignal | undefined;
+      readonly not?: ReadonlySet<Link>;
+    } = {},
   ): Promise<Link> {
     if (signal?.aborted) return Promise.reject(cancelled());
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const link = this.#link;
-    if (link !== undefined && link !== not) return Promise.resolve(link);
+    if (link !== undefined && !not?.has(link)) return Promise.resolve(link);
     if (this.#options.park === 0 || this.#options.maxParked === 0) {
       const message = `there is no connection to the server: ${this.#reason}`;
       return Promise.reject(new ConnectionError(message, { code: "connection-lost" }));

@@ -8,9 +8,13 @@ import { SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
 import type { Clock, Timer } from "./clock.ts";
 import type { Link } from "./link.ts";
+import type { SessionOptions } from "./options.ts";
 
 const log = logger("session");
 
+/** Milliseconds of silence until the server is asked for a sign of life, and how often. */
+const SERVER_ALIVE_INTERVAL = 15_000;
+const SERVER_ALIVE_COUNT_MAX = 3;
 /** Milliseconds between two looks at the clock: how long a sleep may go unnoticed after it. */
 const TICK = 2_000;
 /** Milliseconds that have gone by unseen, from which on this machine was asleep. */
@@ -28,6 +32,19 @@ export interface KeepaliveOptions {
   readonly interval: number;
   /** Questions in a row without an answer; after one more interval the link is dead. */
   readonly countMax: number;
+}
+
+/**
+ * How silence is judged where nothing else is said.
+ *
+ * @param options What is said.
+ * @returns The same, complete.
+ */
+export function silence({
+  serverAliveInterval: interval = SERVER_ALIVE_INTERVAL,
+  serverAliveCountMax: countMax = SERVER_ALIVE_COUNT_MAX,
+}: SessionOptions): KeepaliveOptions {
+  return { interval, countMax };
 }
 
 /** A watch over a link. */

@@ -54,6 +54,8 @@ export interface Attempt {
    * is tried again anyway.
    */
   readonly reachTimeout: number | undefined;
+  /** Whether nobody may be asked for it: what was answered before is all that there is. */
+  readonly quiet?: boolean;
 }
 
 /** Makes a connection. */

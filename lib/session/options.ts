@@ -22,6 +22,20 @@ export interface StateChange {
   readonly parked: number;
 }
 
+/** A change in how many SSH connections a session has, where it may have several. */
+export interface ConnectionsChange {
+  /** SSH connections that are open now. */
+  readonly open: number;
+  /** How many there are to be. */
+  readonly wanted: number;
+  /** SSH connections that were lost: 0 where one was opened, or is not needed any more. */
+  readonly gone: number;
+  /** Forwarded connections that they took with them. */
+  readonly lost: number;
+  /** Why they were lost. */
+  readonly reason: string | undefined;
+}
+
 /** What may be said about a session besides where it leads. All times are milliseconds. */
 export interface SessionOptions {
   /**
@@ -46,15 +60,30 @@ export interface SessionOptions {
    * default, for ever.
    */
   readonly idleTimeout?: number;
+  /**
+   * Over how many SSH connections forwarded connections are spread, 1 to 16; 1 by default. The
+   * first is made first, the others follow in the background; while one is lost, the others take
+   * what comes. `auto` begins with one, makes another whenever each carries 8 forwarded connections,
+   * up to 4, and closes one that nothing has used for a minute.
+   */
+  readonly connections?: number | "auto";
   /** Called with each change of the session's state. */
   readonly onState?: (change: StateChange) => void;
+  /**
+   * Called when one of several SSH connections is opened, lost or closed. Where the last one is
+   * lost it is the session's state that changes.
+   */
+  readonly onConnections?: (change: ConnectionsChange) => void;
 }
+
+/** The most SSH connections that a session may have. */
+export const MOST_CONNECTIONS = 16;
 
 /**
  * Looks at what a caller wrote.
  *
  * @param options The options.
- * @throws {RangeError} Where a number is none of 0 and above.
+ * @throws {RangeError} Where a number is out of range.
  */
 export function checkSessionOptions(options: SessionOptions): void {
   for (
@@ -72,5 +101,12 @@ export function checkSessionOptions(options: SessionOptions): void {
     if (value !== undefined && !(value >= 0)) {
       throw new RangeError(`${name} must be a number of 0 or more, not ${value}`);
     }
+  }
+  const { connections = 1 } = options;
+  if (connections === "auto") return;
+  if (!Number.isInteger(connections) || connections < 1 || connections > MOST_CONNECTIONS) {
+    throw new RangeError(
+      `connections must be "auto" or a number from 1 to ${MOST_CONNECTIONS}, not ${connections}`,
+    );
   }
 }

@@ -23,8 +23,8 @@ export const EAGER_LOOK = 250;
 /** The shortest and the longest wait after an attempt that reached the server. */
 const SHORTEST = 500;
 const LONGEST = 30_000;
-/** A session that lasted less, and carried nothing, is followed by a pause: nobody may spin. */
-const STABLE = 10_000;
+/** A link that lasted less, and carried nothing, is followed by a pause: nobody may spin. */
+export const STABLE = 10_000;
 const SHORTEST_FLAP = 100;
 /** How often, and how long after each other, a login that was once accepted is tried again. */
 const MORE_LOGINS = 3;
@@ -201,6 +201,17 @@ export class Retry {
  */
 export function isFinal(error: SessionError): boolean {
   return FINAL.includes(error.code);
+}
+
+/**
+ * Tells whether a further attempt would end as the last one did, as long as nobody does anything.
+ *
+ * @param error What was thrown.
+ * @returns Whether it is so: also where a login was refused that a person might be let in with.
+ */
+export function isHopeless(error: unknown): boolean {
+  const failure = sessionError(error);
+  return isMistake(error) || isFinal(failure) || LOGIN.includes(failure.code);
 }
 
 /** Of the options, or of ours: no server has anything to do with it. */

@@ -21,27 +21,19 @@ import { type Clock, systemClock } from "./clock.ts";
 import { Gate, turnedAway } from "./gate.ts";
 import { Generation } from "./generation.ts";
 import { Idleness } from "./idleness.ts";
-import { keepAlive } from "./keepalive.ts";
+import { keepAlive, silence } from "./keepalive.ts";
 import type { Connect, Link } from "./link.ts";
 import type { SessionOptions, SessionState } from "./options.ts";
-import { Pause } from "./pause.ts";
+import { Persistence } from "./persistence.ts";
 import { RemoteListeners } from "./remote_listeners.ts";
 import { EAGER_LOOK, isFinal, Retry, sessionError } from "./retry.ts";
+import { Spread } from "./spread.ts";
 import { StateMachine } from "./states.ts";
 
 const log = logger("session");
 
-/** Milliseconds of silence until the server is asked for a sign of life, and how often. */
-const SERVER_ALIVE_INTERVAL = 15_000;
-const SERVER_ALIVE_COUNT_MAX = 3;
-/** Milliseconds that a caller waits for a lost link, and how many wait. */
-const PARK = 30_000;
-const MAX_PARKED = 256;
-
-/** Links that one dial, or one request to listen, may lose. */
-const MOST_LINKS = 3;
-/** Reasons that are told of one outage: a server could think of ever new ones. */
-const MOST_REASONS = 20;
+/** Links that one dial, or one request to listen, may lose, besides those that stand at a time. */
+const MORE_LINKS = 2;
 
 /** What a session takes from its surroundings. */
 export interface Surroundings {
@@ -63,16 +55,18 @@ export class Session implements Dialer {
   readonly #name: string;
   readonly #machine: StateMachine;
   readonly #retry: Retry;
+  readonly #persistence: Persistence;
   readonly #gate: Gate<Generation>;
   readonly #remote: RemoteListeners;
   readonly #idleness: Idleness;
+  /** Where there is to be more than one connection at a time. */
+  readonly #spread: Spread | undefined;
   /** Ends whatever still wants to connect. */
   readonly #effort = new AbortController();
   readonly #generations = new Set<Generation>();
+  readonly #mostLinks: number;
   #current: Generation | undefined;
   #count = 0;
-  /** The pause between two attempts, where it may be cut short. */
-  #pause: Pause | undefined;
   #reloading: Promise<void> | undefined;
   #persisting = false;
   #settle: (reason: SessionError | undefined) => void = () => {};
@@ -80,25 +74,34 @@ export class Session implements Dialer {
   readonly closed: Promise<SessionError | undefined>;
 
   private constructor(connect: Connect, options: SessionOptions, surroundings: Surroundings) {
-    const { name, clock = systemClock, random } = surroundings;
+    const { name, clock = systemClock, random = Math.random } = surroundings;
     this.#connect = connect;
     this.#options = options;
     this.#clock = clock;
     this.#name = name;
     this.#machine = new StateMachine(name, options.onState);
     this.#retry = new Retry(options, () => clock.now(), random);
-    this.#gate = new Gate(clock, {
-      park: options.park ?? PARK,
-      maxParked: options.maxParked ?? MAX_PARKED,
+    this.#gate = new Gate(clock, options);
+    this.#persistence = new Persistence({
+      ...{ retry: this.#retry, clock, signal: this.#effort.signal },
+      attempt: (own) => this.#attempt(own),
+      isAwaited: () => this.#gate.parked > 0,
+      onFailure: (reason) => this.#gate.shut(reason),
     });
-    this.#gate.onParked = () => this.#pause?.hasten(EAGER_LOOK);
+    this.#gate.onParked = () => this.#persistence.hasten(EAGER_LOOK);
     this.#remote = new RemoteListeners(clock);
-    const { idleTimeout = 0 } = options;
+    const { idleTimeout = 0, connections = 1 } = options;
     this.#idleness = new Idleness(clock, idleTimeout, () => this.#isUsed, () => {
       const seconds = idleTimeout / 1000;
       log.warn("{name}: no connection for {seconds} s: it ends", { name, seconds });
       void this.close();
     });
+    this.#spread = connections === 1 ? undefined : new Spread({
+      ...{ ...options, connections, name, clock, random },
+      make: async (signal) => this.#keep(await this.#attempt({ signal, quiet: true })),
+      leave: (generation) => this.#leave(generation),
+    });
+    this.#mostLinks = MORE_LINKS + (this.#spread?.most ?? 1);
     this.closed = new Promise((resolve) => this.#settle = resolve);
   }
 
@@ -135,6 +138,11 @@ export class Session implements Dialer {
     return this.#machine.state;
   }
 
+  /** How many links there are for new streams. */
+  get connections(): number {
+    return [...this.#generations].filter((one) => this.#serves(one)).length;
+  }
+
   /** How many callers wait for the link. */
   get parked(): number {
     return this.#gate.parked;
@@ -147,7 +155,8 @@ export class Session implements Dialer {
 
   /** @inheritdoc */
   dial(destination: Destination, options: DialOptions = {}): Promise<Duplex> {
-    return this.#through(options.signal, (link) => link.dial(destination, options));
+    const open = (link: Link) => link.dial(destination, options);
+    return this.#through(options.signal, (generation) => generation.use(open), { any: true });
   }
 
   /**
@@ -166,22 +175,15 @@ export class Session implements Dialer {
   }
 
   /** @inheritdoc */
-  async listen(
+  listen(
     address: Address,
     accept: (incoming: Incoming) => void,
     { signal }: { signal?: AbortSignal } = {},
   ): Promise<RemoteListener> {
-    const ticket = this.#gate.ticket();
-    let failed: Generation | undefined;
-    for (let links = 1;; links++) {
-      const generation = await this.#gate.pass(ticket, { signal, ...not(failed) });
-      try {
-        return await this.#remote.listen(generation, address, accept, signal);
-      } catch (error) {
-        if (!wasLost(generation, error) || links >= MOST_LINKS) throw error;
-        failed = generation;
-      }
-    }
+    return this.#through(
+      signal,
+      (generation) => this.#remote.listen(generation, address, accept, signal),
+    );
   }
 
   /** @inheritdoc */
@@ -239,70 +241,53 @@ export class Session implements Dialer {
 
   /** Tries until there is a link, or no more trying; never rejects. */
   async #persist(firstPause: number): Promise<void> {
-    const told = new Set<string>();
-    let wait = firstPause;
-    let eager = false;
-    for (;;) {
-      await this.#rest(wait, eager);
-      if (this.#effort.signal.aborted) return;
-      let reached = false;
-      try {
-        const { reachTimeout, attemptTimeout } = this.#retry;
-        this.#adopt(await this.#attempt(() => reached = true, reachTimeout, attemptTimeout));
-        return;
-      } catch (error) {
-        if (this.#effort.signal.aborted) return;
-        const verdict = this.#retry.next({ error, reached });
-        if ("final" in verdict) return this.#fail(verdict.final);
-        ({ wait, eager } = verdict);
-        const reason = messageOf(error);
-        this.#gate.shut(reason);
-        const level = told.has(reason) || told.size >= MOST_REASONS ? "debug" : "warn";
-        if (level === "warn") told.add(reason);
-        log[level]("{reason}; trying again in {seconds} s", {
-          reason,
-          seconds: (wait / 1000).toFixed(1),
-        });
-      }
-    }
+    const outcome = await this.#persistence.outcome(firstPause);
+    if (outcome instanceof SessionError) this.#fail(outcome);
+    else if (outcome !== undefined) this.#adopt(outcome);
   }
 
-  async #rest(wait: number, eager: boolean): Promise<void> {
-    if (wait === 0) return;
-    const pause = new Pause(this.#clock, wait, this.#effort.signal);
-    if (eager) this.#pause = pause;
-    if (eager && this.#gate.parked > 0) pause.hasten(EAGER_LOOK);
-    await pause.over;
-    this.#pause = undefined;
-  }
-
-  #attempt(
-    reached: () => void = () => {},
-    reachTimeout?: number,
-    most: number = Infinity,
-  ): Promise<Link> {
-    const { signal } = this.#effort;
+  #attempt({ signal = this.#effort.signal, most = Infinity, ...own }: {
+    readonly signal?: AbortSignal;
+    readonly most?: number;
+    readonly reached?: () => void;
+    readonly reachTimeout?: number | undefined;
+    readonly quiet?: boolean;
+  } = {}): Promise<Link> {
     const bounds = { signal, cancelled: () => this.#cancelled(), clock: this.#clock, most };
-    return attemptOnce(this.#connect, { reached, reachTimeout }, bounds);
+    const attempt = { reached: () => {}, reachTimeout: undefined, ...own };
+    return attemptOnce(this.#connect, attempt, bounds);
   }
 
   /** From now on this is the link; undefined where the session was closed at the last moment. */
   #adopt(link: Link): Generation | undefined {
     if (this.#machine.over) return void link.destroy();
+    const generation = this.#keep(link);
+    this.#current = generation;
+    this.#idleness.changed();
+    if (this.#machine.state !== "open") {
+      this.#machine.to("open", `connection ${generation.number}`, this.#concerned());
+      this.#remote.renew(generation);
+      this.#spread?.reopened();
+    }
+    this.#gate.open(generation);
+    return generation;
+  }
+
+  /** Watches a link until it is over. */
+  #keep(link: Link): Generation {
     const generation = new Generation(++this.#count, link, this.#clock.now(), () => {
       this.#idleness.changed();
+      this.#spread?.used(generation);
       this.#leaveIfDone(generation);
     });
-    const { serverAliveInterval, serverAliveCountMax } = this.#options;
-    const watch = keepAlive(link, this.#clock, {
-      interval: serverAliveInterval ?? SERVER_ALIVE_INTERVAL,
-      countMax: serverAliveCountMax ?? SERVER_ALIVE_COUNT_MAX,
-    }, (reason) => link.destroy(reason));
-    link.onStalled = (reason) => {
+    const dead = (reason: SessionError) => link.destroy(reason);
+    const watch = keepAlive(link, this.#clock, silence(this.#options), dead);
+    link.onStalled = ({ message: reason }) => {
       // What ends with its link has nothing to take to another one.
-      if (generation !== this.#current || this.#options.retries === 0) return;
-      log.warn("{reason}; making a new connection", { reason: reason.message });
-      this.reload(reason.message).catch((error: unknown) => {
+      if (!this.#serves(generation) || this.#options.retries === 0) return;
+      log.warn("{reason}; making a new connection", { reason });
+      if (this.#spread?.replace(generation)) return;
+      this.reload(reason).catch((error: unknown) => {
         log.warn("no new connection: {reason}", { reason: messageOf(error) });
       });
     };
@@ -313,24 +298,24 @@ export class Session implements Dialer {
       generation.end();
       this.#lost(generation, reason ?? this.#closedByPeer());
     });
-    this.#current = generation;
-    this.#idleness.changed();
-    if (this.#machine.state !== "open") {
-      this.#machine.to("open", `connection ${generation.number}`, this.#concerned());
-      this.#remote.renew(generation);
-    }
-    this.#gate.open(generation);
     return generation;
   }
 
   #lost(generation: Generation, reason: SessionError): void {
-    const { lost } = generation;
-    if (generation !== this.#current) {
+    if (!this.#serves(generation)) {
+      const { lost } = generation;
       if (lost > 0) log.warn("{lost} connections ended with the one that was left", { lost });
       return;
     }
-    this.#current = undefined;
     if (this.#machine.over) return;
+    const first = this.#current;
+    this.#current = this.#spread?.lost(generation, first, reason);
+    if (this.#current !== undefined) {
+      if (this.#current === first) return;
+      this.#gate.open(this.#current);
+      return this.#remote.renew(this.#current);
+    }
+    const lost = generation.lost + (this.#spread?.takeUntold() ?? 0);
     this.#gate.shut(reason.message);
     this.#idleness.pause();
     const pause = this.#retry.lost(this.#clock.now() - generation.since, generation.carried);
@@ -346,19 +331,19 @@ export class Session implements Dialer {
   }
 
   async #replace(reason: string): Promise<void> {
-    const old = this.#current;
-    if (old === undefined) {
-      // A server that refused a login, or failed, has its pause all the same.
-      this.#pause?.hasten(0);
+    if (this.#current === undefined) {
+      this.#persistence.hasten(0);
       await this.#gate.pass(this.#gate.ticket()).catch((error: unknown) => {
         throw sessionError(error);
       });
       return;
     }
     const link = await this.#attempt();
-    const stands = old === this.#current;
+    // Another one may have taken its place meanwhile, or none.
+    const old = this.#current;
     const generation = this.#adopt(link);
-    if (!stands || generation === undefined) return;
+    if (old === undefined || generation === undefined) return;
+    this.#spread?.renew();
     log.info(
       "{name}: connection {number} takes over ({reason}); {uses} connections finish on {old}",
       {
@@ -370,8 +355,18 @@ export class Session implements Dialer {
       },
     );
     await this.#remote.move(generation);
-    old.end();
-    this.#leaveIfDone(old);
+    this.#leave(old);
+  }
+
+  /** Whether new streams may come to it. */
+  #serves(generation: Generation): boolean {
+    return generation === this.#current || this.#spread?.has(generation) === true;
+  }
+
+  /** Has it finish what is open on it. */
+  #leave(generation: Generation): void {
+    generation.end();
+    this.#leaveIfDone(generation);
   }
 
   /** Closes a connection that was left, once nobody uses it. */
@@ -390,27 +385,38 @@ export class Session implements Dialer {
     if (this.#machine.over) return;
     this.#machine.to(to, reason, this.#concerned(lost));
     this.#effort.abort();
+    this.#spread?.end();
     this.#idleness.stop();
     this.#gate.fail(turnedAway(failure));
   }
 
-  /** Opens a stream over the link; one that the link's loss kept from opening waits for the next. */
-  async #through<Stream extends Duplex>(
+  /** Uses the link, or any of several; what the link's loss kept from its end waits for the next. */
+  async #through<T>(
     signal: AbortSignal | undefined,
-    open: (link: Link) => Promise<Stream>,
-  ): Promise<Stream> {
+    use: (generation: Generation) => Promise<T>,
+    { any = false } = {},
+  ): Promise<T> {
     const ticket = this.#gate.ticket();
-    let failed: Generation | undefined;
-    for (let links = 1;; links++) {
-      const generation = await this.#gate.pass(ticket, { signal, ...not(failed) });
+    let failed: Set<Generation> | undefined;
+    for (;;) {
+      const generation = (any ? this.#choose(failed) : undefined) ??
+        await this.#gate.pass(ticket, { signal, ...(failed === undefined ? {} : { not: failed }) });
+      // Of several that die together, the next may be one that is dead already.
+      if (failed?.has(generation)) continue;
       try {
-        return await generation.use(open);
+        return await use(generation);
       } catch (error) {
+        failed = (failed ?? new Set()).add(generation);
         // One that the server cannot bear must not take link after link with it.
-        if (!wasLost(generation, error) || links >= MOST_LINKS) throw error;
-        failed = generation;
+        if (!wasLost(generation, error) || failed.size >= this.#mostLinks) throw error;
       }
     }
+  }
+
+  /** One of several connections that stand; undefined where that is for the gate to say. */
+  #choose(failed: ReadonlySet<Generation> | undefined): Generation | undefined {
+    if (this.#current === undefined || this.#machine.over) return undefined;
+    return this.#spread?.choose(this.#current, failed);
   }
 
   /** A caller that waits is a user: its time is limited anyway. */
@@ -434,8 +440,4 @@ export class Session implements Dialer {
 /** Whether it was the link that failed, and not what was asked of it. */
 function wasLost(generation: Generation, error: unknown): boolean {
   return codeOf(error) === "connection-lost" || generation.over.aborted;
-}
-
-function not(failed: Generation | undefined): { not?: Generation } {
-  return failed === undefined ? {} : { not: failed };
 }

@@ -42,13 +42,14 @@ const HAS_CHACHA = getCiphers().includes("chacha20");
 const CBC = ["256", "192", "128"].filter((bits) => getCiphers().includes(`aes-${bits}-cbc`))
   .map((bits) => `aes${bits}-cbc`);
 
-// Measured (SSH2_NOTES): Deno's AES is slow and its ChaCha20 fast; on Bun and Node it is AES-GCM
-// that is fast, and Bun has no raw ChaCha20 at all.
-const CIPHERS = runtime.name === "deno"
-  ? [...(HAS_CHACHA ? [CHACHA] : []), ...GCM, ...CTR]
-  : [...GCM, ...(HAS_CHACHA ? [CHACHA] : []), ...CTR];
+const CHACHA_FIRST = [...(HAS_CHACHA ? [CHACHA] : []), ...GCM, ...CTR];
+const GCM_FIRST = [...GCM, ...(HAS_CHACHA ? [CHACHA] : []), ...CTR];
 
-/** What is offered when nobody says otherwise. */
+// Measured (docs/algorithms.md): Deno's AES is slow and its ChaCha20 fast; on Bun and Node it is
+// AES-GCM that is fast, and Bun has no raw ChaCha20 at all.
+const CIPHERS = runtime.name === "deno" ? CHACHA_FIRST : GCM_FIRST;
+
+/** What is offered when nobody says otherwise, with the ciphers of the runtime itself. */
 export const DEFAULT_ALGORITHMS: Algorithms = {
   kex: [
     "mlkem768x25519-sha256",
@@ -144,14 +145,17 @@ export const KIND_NAMES: { readonly [Kind in keyof Algorithms]: string } = {
  * @param choice The user's lists; what is not named stays at its default.
  * @param preferredHostKeys Host key algorithms to put first, because a key of that kind is known;
  *   a list that the user gave stays as it is.
+ * @param fastAes Whether AES-GCM is faster here than the runtime's own, so that it goes first.
  * @returns All four lists.
  * @throws {SessionError} `algorithm-mismatch` for a name that is not known, or an empty list.
  */
 export function chooseAlgorithms(
   choice: AlgorithmChoice = {},
   preferredHostKeys: readonly string[] = [],
+  fastAes = false,
 ): Algorithms {
-  const pick = (kind: keyof Algorithms) => applyChoice(kind, choice[kind]);
+  const defaults = fastAes ? { ...DEFAULT_ALGORITHMS, cipher: GCM_FIRST } : DEFAULT_ALGORITHMS;
+  const pick = (kind: keyof Algorithms) => applyChoice(kind, choice[kind], defaults[kind]);
   const serverHostKey = pick("serverHostKey");
   const known = preferredHostKeys.filter((name) => serverHostKey.includes(name));
   return {
@@ -175,8 +179,11 @@ export function supportedAlgorithms(kind: keyof Algorithms): readonly string[] {
   return [...DEFAULT_ALGORITHMS[kind], ...OLD_ALGORITHMS[kind]];
 }
 
-function applyChoice(kind: keyof Algorithms, text: string | undefined): readonly string[] {
-  const defaults = DEFAULT_ALGORITHMS[kind];
+function applyChoice(
+  kind: keyof Algorithms,
+  text: string | undefined,
+  defaults: readonly string[],
+): readonly string[] {
   if (text === undefined) return defaults;
   const operator = /^[+^-]/.exec(text)?.[0];
   const words = text.slice(operator?.length ?? 0).split(",").filter((word) => word !== "");

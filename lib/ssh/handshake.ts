@@ -9,6 +9,8 @@ import { SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
 import { type AlgorithmChoice, type Algorithms, chooseAlgorithms } from "./algorithms.ts";
 import { Authenticator, type Credentials } from "./auth.ts";
+import { cipherSettings, LARGEST_PACKET } from "./ciphers/settings.ts";
+import { systemCrypto } from "./ciphers/system_crypto.ts";
 import { certificateAlgorithms, offerCertificates } from "./certificate_exchange.ts";
 import type { HostKeyVerifier } from "./host_keys.ts";
 import { type KexInit, parseKexInit, watchKexInit } from "./kex_init.ts";
@@ -41,6 +43,8 @@ export interface HandshakeOptions extends RouteOptions {
   readonly credentials: Credentials;
   /** Algorithm lists other than the defaults. */
   readonly algorithms?: AlgorithmChoice;
+  /** Whether AES-GCM may be the system's libcrypto's, where it can be called; it may by default. */
+  readonly systemCrypto?: boolean;
   /** How long the same keys are used. */
   readonly rekeyLimit?: RekeyLimit;
   /** Milliseconds that a server may be silent while keys are exchanged anew; 120,000 by default. */
@@ -140,7 +144,9 @@ export function handshake(
     options.hostKeys.preferredAlgorithms(name).then((preferred) => {
       // ssh2 hears only what comes after connect(): a server may have hung up while files were read.
       if (transport.lost) return onError(new Error("Connection lost before handshake"));
-      algorithms = chooseAlgorithms(options.algorithms, preferred);
+      const { systemCrypto: mayUseSystem = true } = options;
+      const fastAes = mayUseSystem && systemCrypto()?.fast === true;
+      algorithms = chooseAlgorithms(options.algorithms, preferred, fastAes);
       let verified: Buffer | undefined;
       engine.connect({
         sock: transport.stream as never,
@@ -174,6 +180,10 @@ export function handshake(
             });
         },
       });
+      const ciphers = cipherSettings(engine._protocol);
+      ciphers.systemCrypto = mayUseSystem;
+      // Nobody has agreed to anything before, nor shown who it is.
+      engine.once("ready", () => ciphers.largestPacket = LARGEST_PACKET);
       // After ssh2's own listener, which is there from connect() on.
       transport.stream.once("data", () => options.reached?.());
       watchKexInit(engine._protocol, (payload) => {

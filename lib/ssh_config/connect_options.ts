@@ -20,7 +20,7 @@ import { isNone, seconds } from "./values.ts";
 /** What no file can say: it is the same for every server on the way. */
 export type Company = Pick<
   ConnectOptions,
-  "prompter" | "onBanner" | "signal" | "privateKeys" | "passphrase"
+  "prompter" | "onBanner" | "signal" | "privateKeys" | "passphrase" | "systemCrypto"
 >;
 
 const GLOBAL_KNOWN_HOSTS = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"];
@@ -84,6 +84,7 @@ export async function hostOptions(
       noHostAuthenticationForLocalhost: settings.noHostAuthenticationForLocalhost,
       rekeyLimit: rekeyLimit(settings),
       channelTimeouts: channelTimeouts(settings),
+      windowBudget: settings.windowBudget,
     }),
   };
 }

@@ -18,7 +18,7 @@ const LONGEST_TIMER = 2_147_483_647;
  */
 export function sessionOptions(settings: Settings): SessionOptions {
   const { serverAliveInterval, serverAliveCountMax, wait, retries, retryFor } = settings;
-  const { park, idleTimeout } = settings;
+  const { park, idleTimeout, connections } = settings;
   return {
     ...(serverAliveInterval === undefined
       ? {}
@@ -29,5 +29,6 @@ export function sessionOptions(settings: Settings): SessionOptions {
     ...(retryFor === undefined ? {} : { retryFor }),
     ...(park === undefined ? {} : { park }),
     ...(idleTimeout === undefined ? {} : { idleTimeout }),
+    ...(connections === undefined ? {} : { connections }),
   };
 }

@@ -133,10 +133,16 @@ export interface Settings extends KeywordSettings {
   retries?: number;
   /** The same as a time, in milliseconds. */
   retryFor?: number;
+  /** Over how many SSH connections forwarded connections are spread. */
+  connections?: number | "auto";
   /** Milliseconds that a caller waits for a lost link. */
   park?: number;
   /** Milliseconds without any connection after which the program ends. */
   idleTimeout?: number;
+  /** Whether AES-GCM may be the system's libcrypto's; it may where nothing was said. */
+  systemCrypto?: boolean;
+  /** Bytes that servers may have sent and nobody has read yet. */
+  windowBudget?: number;
   json: boolean;
   /** Where each keyword was said first, for messages. */
   readonly origins: Map<string, string>;

@@ -12,8 +12,39 @@ const PASSWORD = /^[^:]*\bpassword: ?$/i;
 /** The answers that led to an open session, in memory alone. */
 export class RememberedAnswers {
   readonly #kept = new Map<string, string>();
+  /** Whether the last session that opened took an answer that is good only once. */
+  #needsPerson = false;
   /** What is on the screen: an attempt that was given up meanwhile has left its question there. */
   readonly #asking = new Map<string, Promise<unknown>>();
+
+  /** Whether a further session would take a person: what opened the last one is not kept. */
+  get needsPerson(): boolean {
+    return this.#needsPerson;
+  }
+
+  /**
+   * A prompter for one attempt to connect that asks nobody, and knows what was answered before.
+   *
+   * @returns The prompter.
+   */
+  quiet(): Prompter {
+    const given = new Set<string>();
+    const known = (prompt: string): string | undefined => {
+      // What turned out wrong is not said twice.
+      if (given.has(prompt)) return undefined;
+      given.add(prompt);
+      return this.#kept.get(prompt);
+    };
+    return {
+      secret: (prompt) => Promise.resolve(known(prompt)),
+      questions: (_name, _instruction, questions) => {
+        const prompt = passwordOf(questions);
+        const answer = prompt === undefined ? undefined : known(prompt);
+        return Promise.resolve(answer === undefined ? undefined : [answer]);
+      },
+      confirmHostKey: () => Promise.resolve(false),
+    };
+  }
 
   /**
    * A prompter for one attempt to connect: it knows what was answered before, and asks the person
@@ -24,6 +55,7 @@ export class RememberedAnswers {
    */
   attempt(person: Prompter): { readonly prompter: Prompter; readonly keep: () => void } {
     const given = new Map<string, string>();
+    let once = false;
     const known = (prompt: string): string | undefined => {
       const answer = given.has(prompt) ? undefined : this.#kept.get(prompt);
       if (answer !== undefined) given.set(prompt, answer);
@@ -48,11 +80,13 @@ export class RememberedAnswers {
             () => person.questions(name, instruction, questions),
           );
           if (prompt !== undefined) note(prompt, answers?.[0]);
+          else if (answers !== undefined && questions.length > 0) once = true;
           return answers;
         },
         confirmHostKey: (key) => asked(["host key", key], () => person.confirmHostKey(key)),
       },
       keep: () => {
+        this.#needsPerson = once;
         for (const [prompt, answer] of given) this.#kept.set(prompt, answer);
       },
     };

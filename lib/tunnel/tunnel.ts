@@ -98,6 +98,11 @@ export class Tunnel implements AsyncDisposable {
     return this.#session.state;
   }
 
+  /** SSH connections that are open now, for new forwarded connections. */
+  get connections(): number {
+    return this.#session.connections;
+  }
+
   /** How many callers wait for a lost link. */
   get parked(): number {
     return this.#session.parked;

@@ -27,12 +27,15 @@ export interface Effort {
   readonly roundTrips: number;
   /** Milliseconds of the longest round trip over which uploads are measured too. */
   readonly uploads: number;
-  /** Seconds of questions. */
+  /** Seconds of questions, and of those beside a transfer, which take longer. */
   readonly asking: number;
+  readonly busyAsking: number;
   /** Idle connections: memory is read after each. The first is what the others are beyond. */
   readonly idle: readonly number[];
   /** Seconds to look at what an idle tool does. */
   readonly idleSeconds: number;
+  /** Seconds after which memory is read. */
+  readonly settle: number;
 }
 
 /** One way to measure, which gives one or more figures. */
@@ -42,8 +45,8 @@ export interface Measure {
   readonly metrics: readonly Metric[];
   /** Milliseconds of the link's round trip. */
   readonly rtt: number;
-  /** How often a quick run does it; where it is asked for by name, in every round. */
-  readonly quick: "every round" | "once" | "never";
+  /** In how many rounds a quick run does it; where it is asked for by name, in all. */
+  readonly quick: number;
   /** Whether it starts tools of its own, not those that all other measures share. */
   readonly own: boolean;
   /** Whether there is something to see without a tool. */
@@ -88,7 +91,7 @@ export const MEASURES: readonly Measure[] = [
     title: "Start",
     metrics: [time("start", "start to listening", 0)],
     rtt: 0,
-    quick: "every round",
+    quick: 5,
     own: true,
     direct: false,
     run: async (stage, contender) => {
@@ -106,7 +109,7 @@ export const MEASURES: readonly Measure[] = [
       cpu(`cpu-up${streams}`, "client's processor time, upload"),
     ],
     rtt: 0,
-    quick: streams === 1 ? "every round" : streams === 8 ? "once" : "never",
+    quick: streams === 1 ? 5 : streams === 8 ? 2 : 0,
     own: false,
     direct: true,
     run: (stage, contender, effort) =>
@@ -117,7 +120,7 @@ export const MEASURES: readonly Measure[] = [
     title: "Echo of 64 bytes",
     metrics: [time("echo-p50", "p50", 3), time("echo-p99", "p99", 3)],
     rtt: 0,
-    quick: "every round",
+    quick: 5,
     own: false,
     direct: true,
     run: async (stage, contender, { asking }) => {
@@ -135,7 +138,7 @@ export const MEASURES: readonly Measure[] = [
       speed(`busy-${direction}`, `the ${direction}load meanwhile`),
     ]),
     rtt: 0,
-    quick: "once",
+    quick: 2,
     own: false,
     direct: false,
     run: async (stage, contender, effort) => ({
@@ -158,7 +161,7 @@ export const MEASURES: readonly Measure[] = [
       },
     ],
     rtt: 0,
-    quick: "every round",
+    quick: 5,
     own: false,
     direct: true,
     run: async (stage, contender, { asking }) => {
@@ -177,7 +180,7 @@ export const MEASURES: readonly Measure[] = [
       speed(`delay${rtt}-up`, "upload"),
     ],
     rtt,
-    quick: rtt === 10 ? "never" : "once",
+    quick: rtt === 10 ? 0 : 1,
     own: false,
     direct: true,
     run: async (stage, contender, effort) => {
@@ -212,7 +215,7 @@ export const MEASURES: readonly Measure[] = [
       ]),
     ],
     rtt: 0,
-    quick: "once",
+    quick: 1,
     own: true,
     direct: false,
     run: (stage, contender, effort) => idle(stage, asTool(contender), effort),
@@ -225,13 +228,13 @@ export const MEASURES: readonly Measure[] = [
       time("forward-time", "time each until all listen"),
     ],
     rtt: 0,
-    quick: "never",
+    quick: 0,
     own: true,
     direct: false,
-    run: async (stage, contender) => {
+    run: async (stage, contender, effort) => {
       const tool = asTool(contender);
-      const one = await costOf(stage, tool, 1);
-      const all = await costOf(stage, tool, FORWARDS);
+      const one = await costOf(stage, tool, 1, effort);
+      const all = await costOf(stage, tool, FORWARDS, effort);
       return {
         "forward-memory": (all.bytes - one.bytes) / (FORWARDS - 1) / KiB,
         "forward-time": (all.took - one.took) / (FORWARDS - 1),
@@ -302,9 +305,9 @@ async function busyEcho(
 ): Promise<Figures> {
   const { to } = await stage.tunnel(contender, 0);
   let latency = { p50: NaN, p99: NaN };
-  const options = { streams: 1, rtt: 0, warmUp: effort.warmUp, seconds: effort.seconds };
+  const options = { streams: 1, rtt: 0, warmUp: effort.warmUp, seconds: effort.busyAsking };
   const { rate } = await transfer(stage, contender, direction, options, async () => {
-    latency = await stage.echoLoad.ask("echo", { port: to.echo, seconds: effort.seconds });
+    latency = await stage.echoLoad.ask("echo", { port: to.echo, seconds: effort.busyAsking });
   });
   return {
     [`busy-${direction}-p50`]: latency.p50,
@@ -324,7 +327,7 @@ async function idle(stage: Stage, tool: Tool, effort: Effort): Promise<Figures> 
     let first = NaN;
     for (const total of effort.idle) {
       const { held, error } = await stage.echoLoad.ask("hold", { port, total, parallel: 32 });
-      await sleep(SETTLE);
+      await sleep(effort.settle * 1_000);
       const { rss } = memory(pid);
       if (total === 1) {
         first = rss;
@@ -345,16 +348,14 @@ async function idle(stage: Stage, tool: Tool, effort: Effort): Promise<Figures> 
   return figures;
 }
 
-/** Milliseconds after which memory is read. */
-const SETTLE = 500;
-
 async function costOf(
   stage: Stage,
   tool: Tool,
   forwards: number,
+  { settle }: Effort,
 ): Promise<{ bytes: number; took: number }> {
   await using tunnel = await stage.ownTunnel(tool, forwards);
-  await sleep(SETTLE);
+  await sleep(settle * 1_000);
   return { bytes: memory(tunnel.pid ?? 0).rss, took: tunnel.took };
 }
 
