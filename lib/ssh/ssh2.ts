@@ -49,6 +49,7 @@ export interface EngineProtocol extends CipherOwner {
     };
   };
   readonly _cipher: { encrypt(packet: Buffer): void };
+  readonly _decipher: unknown;
   /** Set while keys are being exchanged; meanwhile packets wait in the queue. */
   readonly _kexinit: unknown;
   _queue: Buffer[] | undefined;
