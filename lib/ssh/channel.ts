@@ -9,6 +9,7 @@ import process from "node:process";
 import { Duplex } from "node:stream";
 import { ConnectionError } from "../errors.ts";
 import { logger } from "../log.ts";
+import { LARGEST_DATA } from "./ciphers/settings.ts";
 import type { EngineChannel } from "./ssh2.ts";
 import type { Transport } from "./transport.ts";
 
@@ -51,6 +52,8 @@ export class SshChannel extends Duplex {
     this.#codec = codec;
     this.#transport = transport;
     this.#window = codec.incoming.window;
+    // Some peers take any size at all; no packet of ours is so large.
+    codec.outgoing.packetSize = Math.min(codec.outgoing.packetSize, LARGEST_DATA);
     codec.push = (chunk) => this.#receive(chunk);
     // It may fail before whoever dialled has it in hand; they will find it destroyed.
     this.on("error", () => this.destroy());
