@@ -164,7 +164,10 @@ export interface ChannelEnd {
  */
 export interface EngineChannel {
   readonly incoming: ChannelEnd;
-  readonly outgoing: ChannelEnd;
+  readonly outgoing: ChannelEnd & {
+    /** Bytes of the largest piece of data that the peer takes. */
+    packetSize: number;
+  };
   readonly _client: { readonly _protocol: EngineProtocol };
   /**
    * Called by ssh2 with each piece of data, and with null for EOF and for CLOSE. Whoever returns
