@@ -46,6 +46,20 @@ async function isReset(port: number): Promise<void> {
   assert.equal((error as NodeJS.ErrnoException).code, "ECONNRESET");
 }
 
+test("a forward says when nothing of it is left, and not before", async () => {
+  await using peer = await echoServer();
+  const forward = await forwardLocal(specTo(peer), new TcpDialer());
+  let over = false;
+  forward.onClosed = () => over = true;
+  const socket = await echoing(forward.port);
+  const closing = forward.close();
+  await sleep(20);
+  assert.equal(over, false, "a connection is open still");
+  socket.end();
+  await closing;
+  assert.equal(over, true);
+});
+
 test("a connection is dialled with the caller's address, relayed, counted, and logged in one line", async () => {
   await logged(async (lines) => {
     await using peer = await questionAnswer({ answerBytes: 3_000_000, seed: 4 });

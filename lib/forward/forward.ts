@@ -22,6 +22,8 @@ export class Forward<Spec extends ForwardSpec = ForwardSpec> implements AsyncDis
   readonly spec: Spec;
   readonly #connections: Connections;
   readonly #listener: Listening;
+  /** @ignore Called when nothing of it is left: the tunnel need not keep it. */
+  onClosed: (() => void) | undefined;
 
   /** @ignore Made by the tunnel. */
   constructor(spec: Spec, connections: Connections, listener: Listening) {
@@ -56,6 +58,7 @@ export class Forward<Spec extends ForwardSpec = ForwardSpec> implements AsyncDis
     // Side by side: a server that is slow to answer must not hold up the deadline.
     await Promise.all([this.#listener.close(), this.#connections.close(options)]);
     await this.#connections.close(options);
+    this.onClosed?.();
   }
 
   /** Closes it, waiting for its open connections. */

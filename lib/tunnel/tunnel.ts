@@ -284,13 +284,13 @@ export class Tunnel implements AsyncDisposable {
       await forward.close({ force: true });
       throw new ForwardError("the SSH connection is closed", { code: "connection-lost" });
     }
-    this.#forwards.add(forward as unknown as Forward);
+    const kept = forward as unknown as Forward;
+    this.#forwards.add(kept);
+    forward.onClosed = () => this.#forwards.delete(kept);
     return forward;
   }
 
   async #closeForwards(options: CloseOptions): Promise<void> {
-    const forwards = [...this.#forwards];
-    await Promise.all(forwards.map((forward) => forward.close(options)));
-    for (const forward of forwards) this.#forwards.delete(forward);
+    await Promise.all([...this.#forwards].map((forward) => forward.close(options)));
   }
 }
