@@ -54,6 +54,19 @@ test("the best cipher of each runtime goes first, and no runtime is without AES"
   assert.ok(cipher.includes("aes256-ctr") && cipher.includes("aes256-gcm@openssh.com"));
 });
 
+test("where AES is fast it goes first, and a user's list is still the user's", () => {
+  const { cipher } = chooseAlgorithms({}, [], true);
+  assert.equal(cipher[0], "aes128-gcm@openssh.com");
+  assert.deepEqual([...cipher].sort(), [...DEFAULT_ALGORITHMS.cipher].sort());
+  const list = "aes256-ctr,aes128-gcm@openssh.com";
+  assert.deepEqual(chooseAlgorithms({ cipher: list }, [], true).cipher, list.split(","));
+  assert.equal(chooseAlgorithms({ cipher: "^aes256-ctr" }, [], true).cipher[0], "aes256-ctr");
+  assert.equal(
+    chooseAlgorithms({ cipher: "-aes*-gcm*" }, [], true).cipher.some((name) => /gcm/.test(name)),
+    false,
+  );
+});
+
 test("what is not chosen stays at its default", () => {
   assert.deepEqual(chooseAlgorithms(), DEFAULT_ALGORITHMS);
   const { cipher, ...rest } = chooseAlgorithms({ cipher: "aes256-ctr" });

@@ -8,7 +8,8 @@ import process from "node:process";
 import { test } from "node:test";
 import { chart } from "../scripts/bench/chart.ts";
 import { CHART, formatDocument } from "../scripts/bench/document.ts";
-import { type Effort, MEASURES } from "../scripts/bench/measures.ts";
+import { MEASURES } from "../scripts/bench/measures.ts";
+import type { Effort } from "../scripts/bench/probes.ts";
 import { readOptions, selects, TOOL_NAMES } from "../scripts/bench/options.ts";
 import { Results } from "../scripts/bench/results.ts";
 import { run } from "../scripts/bench/run.ts";
@@ -193,7 +194,7 @@ test("the document holds the targets, a table for each measure, and how and wher
 const EFFORT: Effort = {
   seconds: 0.1,
   warmUp: 0.05,
-  roundTrips: 2,
+  roundTrips: { warmUp: 2, seconds: 2 },
   uploads: 1_000,
   asking: 0.05,
   busyAsking: 0.05,
@@ -265,5 +266,8 @@ test("a worker says what failed, and goes on", async () => {
     worker.ask("echo", { port: refusing.port, seconds: 1 }),
     /echo: .*ECONNREFUSED/,
   );
+  const held = await worker.ask("hold", { port: refusing.port, total: 5, parallel: 2 });
+  assert.equal(held.held, 0);
+  assert.match(held.error ?? "", /ECONNREFUSED/);
   assert.equal((await worker.ask("count")).bytes, 0);
 });

@@ -453,6 +453,12 @@ test("what happens to a lost link is said in numbers and in times of ssh_config"
   );
 });
 
+test("--no-system-crypto leaves the system's libcrypto alone", () => {
+  assert.deepEqual(read("--no-system-crypto", "host"), { systemCrypto: false });
+  assert.deepEqual(read("host"), {});
+  assert.equal(refusal("--no-system-cryto", "host").hint, "did you mean --no-system-crypto?");
+});
+
 test("a number or a time that is none is refused with what was expected", () => {
   const TIME = "expected a time, such as 30 or 1h30m";
   assert.equal(refusal("--park", "soon", "host").message, `--park soon: ${TIME}`);

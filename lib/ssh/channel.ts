@@ -9,6 +9,7 @@ import process from "node:process";
 import { Duplex } from "node:stream";
 import { ConnectionError } from "../errors.ts";
 import { logger } from "../log.ts";
+import { LARGEST_DATA } from "./ciphers/settings.ts";
 import type { EngineChannel } from "./ssh2.ts";
 import type { Transport } from "./transport.ts";
 import type { ChannelWindow } from "./window.ts";
@@ -58,6 +59,8 @@ export class SshChannel extends Duplex {
     super({ highWaterMark: HIGH_WATER, autoDestroy: false });
     this.#codec = codec;
     this.#transport = transport;
+    // Some peers take any size at all; no packet of ours is so large.
+    codec.outgoing.packetSize = Math.min(codec.outgoing.packetSize, LARGEST_DATA);
     this.#window = window;
     // Ours counts. At exactly 0 ssh2 would drop what comes, without a word.
     codec.incoming.window = Infinity;

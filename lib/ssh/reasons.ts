@@ -23,6 +23,9 @@ const RESOURCE_SHORTAGE = 4;
 /** SSH_MSG_DISCONNECT reason codes that need words of ours (RFC 4253 section 11.1). */
 const TOO_MANY_FAILURES = /too many authentication failures/i;
 
+/** What ciphers say of a packet that is not what was sent. */
+const DAMAGED = /^(?:invalid MAC|bad (?:packet|padding) length)$/i;
+
 /**
  * Why a channel was not opened.
  *
@@ -142,6 +145,13 @@ export function sessionFailure(
     const reason = reset ? `${server} reset it` : message;
     return new SessionError(`the connection to ${server} was lost: ${reason}`, {
       code: "connection-lost",
+      cause: error,
+    });
+  }
+  if (DAMAGED.test(message)) {
+    return new SessionError(`what came from ${server} was damaged on the way: ${message}`, {
+      code: "connection-lost",
+      hint: "nothing of it was passed on; a faulty device on the path does this, or somebody",
       cause: error,
     });
   }

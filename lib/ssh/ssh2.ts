@@ -47,6 +47,7 @@ export interface EngineProtocol extends CipherOwner {
   /** What takes packets in. */
   readonly _decipher: unknown;
   readonly _cipher: { encrypt(packet: Buffer): void };
+  readonly _decipher: unknown;
   /** Set while keys are being exchanged; meanwhile packets wait in the queue. */
   readonly _kexinit: unknown;
   _queue: Buffer[] | undefined;
@@ -161,7 +162,10 @@ export interface ChannelEnd {
  */
 export interface EngineChannel {
   readonly incoming: ChannelEnd;
-  readonly outgoing: ChannelEnd;
+  readonly outgoing: ChannelEnd & {
+    /** Bytes of the largest piece of data that the peer takes. */
+    packetSize: number;
+  };
   readonly _client: { readonly _protocol: EngineProtocol };
   /**
    * Called by ssh2 with each piece of data, and with null for EOF and for CLOSE. Whoever returns

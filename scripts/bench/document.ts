@@ -99,8 +99,8 @@ the same tool as the one before.
 - **Connect and echo** begins with connecting to the forward and ends with the answer to 64 bytes.
 - **Long links** are a process between client and sshd that passes bytes on half a round trip after
   they came, at any rate and with 512 MiB of room in each direction. It models no loss and no
-  congestion; its "no tunnel" figure is its own ceiling. A transfer runs for 20
-  round trips before it counts (9 in a quick run).
+  congestion; its "no tunnel" figure is its own ceiling. A transfer runs for 20 round trips before it
+  counts (9 in a quick run).
 - **Memory** is the resident set; each of the idle connections has carried one question. It is what
   the process has beyond the first connection (or forward), divided by their number.
 - **Start** ends when the forward accepts a connection.

@@ -1,5 +1,6 @@
 /** The figures of a run. */
-import type { Figures, Metric } from "./measures.ts";
+import type { Metric } from "./measures.ts";
+import type { Figures } from "./probes.ts";
 import { median } from "./statistics.ts";
 
 /** Collects the figures of all rounds; `who` is the name of a tool, or "direct". */

@@ -1,6 +1,7 @@
 /** One run: every measure with every tool in turn, round after round. */
 import { Bystanders } from "./bystanders.ts";
-import { type Effort, IDLE, type Measure } from "./measures.ts";
+import { IDLE, type Measure } from "./measures.ts";
+import type { Effort } from "./probes.ts";
 import { Results } from "./results.ts";
 import { type Contender, openStage, type Stage, type WorkerRuntimes } from "./stage.ts";
 import type { Tool } from "./tools.ts";
@@ -25,21 +26,21 @@ export interface Plan {
 }
 
 const FULL: Effort = {
-  seconds: 1.5,
-  warmUp: 0.4,
-  roundTrips: 20,
+  seconds: 1,
+  warmUp: 0.3,
+  roundTrips: { warmUp: 20, seconds: 10 },
   uploads: Infinity,
   asking: 1,
-  busyAsking: 1.5,
+  busyAsking: 1.2,
   idle: IDLE,
-  idleSeconds: 3,
+  idleSeconds: 2,
   settle: 0.5,
 };
 
 const QUICK: Effort = {
   seconds: 0.3,
   warmUp: 0.15,
-  roundTrips: 9,
+  roundTrips: { warmUp: 9, seconds: 8 },
   uploads: 50,
   asking: 0.12,
   busyAsking: 0.5,

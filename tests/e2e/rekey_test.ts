@@ -12,6 +12,7 @@ import { DEFAULT_ALGORITHMS } from "../../lib/ssh/algorithms.ts";
 import { connectHost } from "../../lib/ssh/host.ts";
 import { generateIdentity } from "../../lib/ssh/keys.ts";
 import { connect, type ConnectOptions } from "../../mod.ts";
+import { CIPHER_PATHS } from "../support/packet_ciphers.ts";
 import { sshOptions, type SshServer, startSshd } from "../support/sshd.ts";
 import { echoServer, patternReceived, transfer } from "../support/tcp.ts";
 import { run, skipUnless, tempDir, waitFor } from "../support/tools.ts";
@@ -64,20 +65,33 @@ test("both sides may ask for new keys, also at the same time", skip, async () =>
   assert.ok(exchanges(sshd) >= 10, `${exchanges(sshd)} exchanges`);
 });
 
-const SUITES = DEFAULT_ALGORITHMS.cipher.flatMap((cipher) =>
-  cipher.endsWith("-ctr") ? DEFAULT_ALGORITHMS.hmac.map((hmac) => ({ cipher, hmac })) : [{ cipher }]
-);
+interface Suite {
+  readonly name: string;
+  readonly cipher: string;
+  readonly hmac?: string;
+  readonly systemCrypto?: boolean;
+}
+
+const CTR = DEFAULT_ALGORITHMS.cipher.filter((cipher) => cipher.endsWith("-ctr"));
+const SUITES: readonly Suite[] = [
+  ...CTR.flatMap((cipher) =>
+    DEFAULT_ALGORITHMS.hmac.map((hmac) => ({ name: cipher, cipher, hmac }))
+  ),
+  ...CIPHER_PATHS,
+];
 
 test("every cipher and every MAC goes on with new keys", skip, async () => {
   await using sshd = await startSshd();
   await using echo = await echoServer();
-  for (const algorithms of SUITES) {
+  for (const { name, systemCrypto = true, ...algorithms } of SUITES) {
     const before = exchanges(sshd);
-    await using tunnel = await connect(reach(sshd, { algorithms, rekeyLimit: { bytes: 100_000 } }));
+    await using tunnel = await connect(
+      reach(sshd, { algorithms, systemCrypto, rekeyLimit: { bytes: 100_000 } }),
+    );
     await using forward = await tunnel.forwardLocal(`0:${echo.host}:${echo.port}`);
     const { bytes, sha256 } = await transfer(forward.port, { send: MIB + 1 });
-    assert.deepEqual({ bytes, sha256 }, patternReceived(MIB + 1), algorithms.cipher);
-    assert.ok(exchanges(sshd) - before >= 3, `${algorithms.cipher}: ${exchanges(sshd) - before}`);
+    assert.deepEqual({ bytes, sha256 }, patternReceived(MIB + 1), name);
+    assert.ok(exchanges(sshd) - before >= 3, `${name}: ${exchanges(sshd) - before}`);
   }
 });
 

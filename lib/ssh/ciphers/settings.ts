@@ -5,11 +5,16 @@
  * @module
  */
 
+import type { SendBuffer } from "../send_buffer.ts";
+
 /** Bytes of a packet that every peer takes, as ssh2 has it (RFC 4253 section 6.1). */
 const USUAL_PACKET = 35_000;
 
-/** Bytes of the largest packet that is ever taken: 256 KiB of data, and what goes with it. */
-export const LARGEST_PACKET = 256 * 1024 + 1024;
+/** Bytes of data that any packet has at most. */
+export const LARGEST_DATA = 256 * 1024;
+
+/** Bytes of the largest packet that is ever taken or sent: the data, and what goes with it. */
+export const LARGEST_PACKET = LARGEST_DATA + 1024;
 
 /** The settings of one connection; a change counts from the next packet, or exchange of keys, on. */
 export interface CipherSettings {
@@ -17,6 +22,8 @@ export interface CipherSettings {
   systemCrypto: boolean;
   /** Bytes that a received packet may have, without its length field and tag. */
   largestPacket: number;
+  /** Memory for the packets that are sent; without it each has its own. */
+  sendBuffer?: SendBuffer;
 }
 
 /** What of ssh2's protocol machine outlives its ciphers. */
