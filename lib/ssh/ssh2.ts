@@ -44,8 +44,6 @@ export interface EngineProtocol extends CipherOwner {
       finalize(packet: Buffer): Buffer;
     };
   };
-  /** What takes packets in. */
-  readonly _decipher: unknown;
   readonly _cipher: { encrypt(packet: Buffer): void };
   readonly _decipher: unknown;
   /** Set while keys are being exchanged; meanwhile packets wait in the queue. */
