@@ -14,10 +14,11 @@ const USUAL = 2 * MIB;
 /** Bytes that no window exceeds. */
 const LARGEST = 64 * MIB;
 /**
- * Bytes more than the path holds, at most. sshd reads ahead as far as the window goes, and from
- * 16 MiB on moves all of it in memory for each packet: 20 MB/s at 100 % of its processor.
+ * Bytes more than the path holds, at most. sshd reads ahead from a destination as far as the window
+ * goes, and from 16 MiB on moves all of it in memory for each packet: 20 MB/s at 100 % of its
+ * processor.
  */
-const AHEAD = 4 * MIB;
+const AHEAD = 8 * MIB;
 /** Bytes within a round trip that make a transfer of it: the way is measured. */
 const BULK = 256 * KIB;
 /** Bytes that a channel must have carried before it grows where little is left. */

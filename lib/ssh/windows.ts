@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isPacketDecipher } from "./ciphers/packets.ts";
 import { RoundTrip } from "./round_trip.ts";
 import type { EngineClient } from "./ssh2.ts";
 import type { Transport } from "./transport.ts";
@@ -11,13 +12,13 @@ import type { WindowBudget } from "./window_budget.ts";
 
 /** Bytes of data in one packet, as every implementation must take them (RFC 4253 section 6.1). */
 const USUAL_PACKET = 32 * 1024;
-/** The same for the ciphers below, which take in larger packets: the fewer, the cheaper. */
-const LARGE_PACKET = USUAL_PACKET;
-const OWN_CIPHERS: readonly string[] = [
-  "chacha20-poly1305@openssh.com",
-  "aes128-gcm@openssh.com",
-  "aes256-gcm@openssh.com",
-];
+/**
+ * The same where a decipher of ours takes in larger ones. It is not only that fewer are cheaper.
+ * sshd reads ahead from a destination by 32 KiB at a time, as far as the window goes, and the
+ * memory for that costs it the more the more there is: with large packets it sends all of it as
+ * soon as it may. Whole packets stay below 256 KiB, where OpenSSH and others draw the line.
+ */
+const LARGE_PACKET = 240 * 1024;
 
 /** ssh2 offers the same 2 MiB and 32 KiB with every channel: here each gets its own. */
 export class Windows {
@@ -63,8 +64,7 @@ export class Windows {
   }
 
   #replaceOffers({ _protocol: protocol }: EngineClient): void {
-    const { cipher } = protocol._kex.negotiated.sc;
-    const packet = OWN_CIPHERS.includes(cipher) ? LARGE_PACKET : USUAL_PACKET;
+    const packet = isPacketDecipher(protocol._decipher) ? LARGE_PACKET : USUAL_PACKET;
     for (const name of ["directTcpip", "openssh_directStreamLocal", "session"] as const) {
       const open = protocol[name].bind(protocol);
       protocol[name] = (channel, usual, _packet, where) => {
