@@ -6,11 +6,16 @@
  *
  * A whole run writes docs/benchmarks.md and docs/benchmarks.svg.
  */
+import { spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import process from "node:process";
+import { ROOT } from "../tests/support/fairlead.ts";
+import { chart } from "./bench/chart.ts";
+import { CHART, circumstances, formatDocument } from "./bench/document.ts";
 import { MEASURES } from "./bench/measures.ts";
 import { readOptions, selects, type ToolName, USAGE } from "./bench/options.ts";
-import { openFilesLimit } from "./bench/proc.ts";
 import { run } from "./bench/run.ts";
+import { fastestRuntimes } from "./bench/stage.ts";
 import { figuresTable, targetsTable } from "./bench/tables.ts";
 import { judge } from "./bench/targets.ts";
 import { findTools } from "./bench/tools.ts";
@@ -31,24 +36,54 @@ async function main(args: readonly string[]): Promise<void> {
   }
   const begin = performance.now();
   const since = () => `${((performance.now() - begin) / 1_000).toFixed(0).padStart(4)} s`;
-  const results = await run({
+  const outcome = await run({
     measures,
     tools,
     quick: options.quick,
+    workers: fastestRuntimes(),
     byName: options.only.length > 0,
     rounds: options.rounds,
     progress: (text) => console.error(`${since()}  ${text}`),
     signal: stop.signal,
   });
+  const { results, others } = outcome;
   const verdicts = judge(results).filter(({ measured }) => measured !== undefined);
-  if (options.json) {
-    console.log(JSON.stringify({ figures: results, targets: verdicts }));
-    return;
-  }
   const label = (name: ToolName) => tools.find((tool) => tool.name === name)?.label ?? name;
-  console.log(figuresTable(measures, tools, results));
-  console.log(`\n${targetsTable(verdicts, label)}`);
-  console.log(`\n${since().trim()}, at most ${openFilesLimit("self")} open files a process`);
+  if (options.json) {
+    console.log(JSON.stringify({ others, figures: results, targets: verdicts }));
+  } else {
+    console.log(figuresTable(measures, tools, results) ?? "nothing was measured");
+    if (verdicts.length > 0) console.log(`\n${targetsTable(verdicts, label)}`);
+  }
+  for (const failure of results.failures) {
+    console.error(`failed: ${failure}`);
+    process.exitCode = 1;
+  }
+  console.error(`${since()}  programs beside this one had ${percent(others)} of the processors`);
+  if (others > DISTURBED) console.error("      that is too much to trust the figures");
+  // What was stopped is no whole run.
+  if (!options.write || stop.signal.aborted) return;
+  const document = formatDocument({
+    ...outcome,
+    columns: tools,
+    verdicts,
+    date: new Date().toISOString().slice(0, 10),
+    command: ["deno task bench", ...args].join(" "),
+    circumstances: circumstances(),
+  });
+  writeFileSync(`${DOCS}benchmarks.md`, document);
+  writeFileSync(`${DOCS}benchmarks.svg`, chart(CHART, tools, results));
+  const written = ["md", "svg"].map((ending) => `${DOCS}benchmarks.${ending}`);
+  spawnSync(process.execPath, ["fmt", "--quiet", ...written], { stdio: "inherit" });
+  console.error(`${since()}  wrote docs/benchmarks.md and docs/benchmarks.svg`);
+}
+
+/** The share of the processors that others may have before the figures are in doubt. */
+const DISTURBED = 0.05;
+const DOCS = `${ROOT}docs/`;
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(0)} %`;
 }
 
 if (process.argv.includes("--help")) {

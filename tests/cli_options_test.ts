@@ -474,6 +474,18 @@ test("a number or a time that is none is refused with what was expected", () => 
   assert.equal(refusal("host", "--retry").message, "--retry <n>: the value is missing");
 });
 
+test("a budget for windows is a number of bytes, large enough to work with", () => {
+  assert.deepEqual(read("--window-budget", "16M", "host", "--window-budget=1G"), {
+    windowBudget: 16 * 1024 * 1024,
+  });
+  const { message } = refusal("--window-budget", "much", "host");
+  assert.equal(message, "--window-budget much: expected a number of bytes, such as 512M");
+  assert.equal(
+    refusal("--window-budget", "64", "host").message,
+    "--window-budget 64: at least 65536 bytes are expected, not 64",
+  );
+});
+
 test("connections are a number from 1 to 16, or auto", () => {
   assert.deepEqual(read("--connections", "3", "host"), { connections: 3 });
   assert.deepEqual(read("host", "--connections=auto", "--connections=2"), { connections: "auto" });

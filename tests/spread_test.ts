@@ -175,6 +175,54 @@ test("a dial that its connection's loss kept from opening goes to another one", 
   await finish(stage);
 });
 
+test("of three that are dead and not known to be, each is tried once", async () => {
+  const stage = await spread();
+  const { session, clock, links, server } = stage;
+  const lost = new SessionError("not connected", { code: "connection-lost" });
+  for (const link of links) link.refuses = lost;
+  const dials = [1, 2, 3].map(() => fate(session.dial(HERE)));
+  await clock.advance(1_000);
+  assert.equal(server.links.flatMap(({ dials }) => dials).length, 9);
+  assert.equal(session.parked, 3);
+  // The one that becomes the first has failed them already.
+  for (const link of links) {
+    link.lose();
+    await clock.advance(0);
+  }
+  assert.equal(session.parked, 3);
+  assert.equal(server.links.flatMap(({ dials }) => dials).length, 9);
+  await stage.more();
+  assert.ok(dials.every(({ value }) => value !== undefined));
+  await finish(stage);
+});
+
+test("a dial that meets one dead connection after the other waits for the next", async () => {
+  const stage = await spread();
+  const { session, clock, links, server } = stage;
+  for (const link of links) link.silent = true;
+  const dial = fate(session.dial(HERE));
+  for (const link of links) {
+    link.lose();
+    await clock.advance(0);
+  }
+  assert.equal(session.parked, 1);
+  // But one that the server cannot bear must not take link after link with it.
+  for (let more = 0; more < 2; more++) {
+    await clock.advance(10_000);
+    const made = stage.attempt()?.succeed();
+    assert.ok(made);
+    made.silent = true;
+    await clock.advance(0);
+    assert.equal(dial.error, undefined);
+    assert.equal(made.dials.length, 1);
+    made.lose();
+    await clock.advance(0);
+  }
+  assert.equal(dial.error?.code, "connection-lost");
+  assert.equal(server.links.flatMap(({ dials }) => dials).length, 5);
+  await finish(stage);
+});
+
 test("listeners on the server move to another connection, which asks until it may", async () => {
   const stage = await spread();
   const { session, clock, links: [one, two, three] } = stage;

@@ -369,6 +369,12 @@ test("what is said of a lost link reaches the session as it is", () => {
   assert.deepEqual(sessionOptions({ ...emptySettings(), wait: false }), { wait: false });
 });
 
+test("--window-budget reaches the library", async () => {
+  const { settings } = readCommandLine(["-F", "none", "--window-budget", "128k", "target"]);
+  const { windowBudget } = await connectOptions(await readHost(settings));
+  assert.equal(windowBudget, 131_072);
+});
+
 test("ChannelTimeout counts in milliseconds, with the first of the same pattern", async () => {
   const config = "ChannelTimeout direct-*=5m session=0 direct-*=1 *=1h30m\n";
   const { channelTimeouts } = await options(config);

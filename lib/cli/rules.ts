@@ -14,7 +14,8 @@ import { type Letter, LETTERS } from "../ssh_config/letters.ts";
 import { splitKeyword } from "../ssh_config/lines.ts";
 import { isSafeHostName, isSafeUserName } from "../ssh_config/names.ts";
 import { type KeywordSettings, type Settings, verbosityOf } from "../ssh_config/settings.ts";
-import { isNone, seconds, wholeNumber } from "../ssh_config/values.ts";
+import { byteCount, isNone, seconds, wholeNumber } from "../ssh_config/values.ts";
+import { checkWindowBudget } from "../ssh/window_budget.ts";
 import { applyIdentity, applyPassphrase, applyPassword } from "./secret_options.ts";
 
 /** What was read so far. */
@@ -142,6 +143,13 @@ export const RULES: readonly Rule[] = [
   timeRule("--park", "park", "how long a caller waits for a lost link (30 s); 0: not"),
   timeRule("--idle-timeout", "idleTimeout", "end after so long without any connection"),
   {
+    flags: "--window-budget <n>",
+    help: "bytes that servers may send ahead of readers (64M)",
+    apply: ({ settings }, value) => {
+      settings.windowBudget ??= readWord("--window-budget", value, windowBudget);
+    },
+  },
+  {
     flags: "--connections <n>",
     help: "spread over so many SSH connections (1), or auto",
     apply: ({ settings }, value) => {
@@ -170,6 +178,12 @@ export const RULES: readonly Rule[] = [
     },
   },
 ];
+
+function windowBudget(value: string): number {
+  const bytes = byteCount(value);
+  checkWindowBudget(bytes);
+  return bytes;
+}
 
 function readConnections(word: string): number | "auto" {
   if (word === "auto") return word;

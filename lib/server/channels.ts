@@ -5,12 +5,14 @@
  */
 import type { Socket } from "node:net";
 import { type Address, isUnix, type TcpAddress } from "../dialer.ts";
-import { messageOf } from "../errors.ts";
+import { codeOf, messageOf } from "../errors.ts";
 import { relay, type RelayResult } from "../forward/relay.ts";
 import { logger } from "../log.ts";
 import { SshChannel } from "../ssh/channel.ts";
 import { engineChannel } from "../ssh/ssh2.ts";
 import type { Transport } from "../ssh/transport.ts";
+import { ChannelWindow } from "../ssh/window.ts";
+import { WindowBudget } from "../ssh/window_budget.ts";
 import type {
   AcceptChannel,
   EngineConnection,
@@ -140,15 +142,12 @@ export class Channels {
   }
 
   #wrap(stream: ServerChannel): SshChannel {
-    const codec = engineChannel(stream);
-    const channel = new SshChannel(codec, this.#transport);
-    const receive = codec.push;
-    codec.push = (chunk) => {
-      // ssh2 lets a client send more than it was granted, as much as it likes.
-      if (chunk === null || codec.incoming.window >= 0) return receive(chunk);
-      this.#onError(new Error("it sent more than its window"));
-      return false;
-    };
+    // The 2 MiB that ssh2 offers.
+    const window = new ChannelWindow(new WindowBudget(Infinity));
+    const channel = new SshChannel(engineChannel(stream), this.#transport, window);
+    channel.on("error", (error) => {
+      if (codeOf(error) === "protocol-error") this.#onError(error);
+    });
     return channel;
   }
 

@@ -7,6 +7,7 @@ import type { Socket } from "node:net";
 import { formatAddress } from "../dialer.ts";
 import { messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
+import { cipherSettings } from "../ssh/ciphers/settings.ts";
 import { holdDuringExchange } from "../ssh/rekey.ts";
 import { Transport } from "../ssh/transport.ts";
 import { type Authorize, guard, type ServerAuthMethod } from "./auth.ts";
@@ -105,6 +106,7 @@ export class ServerConnection {
    */
   adopt(engine: EngineConnection): void {
     this.#engine = engine;
+    cipherSettings(engine._protocol).sendBuffer = this.#transport.sendBuffer;
     holdDuringExchange(engine, this.#transport);
     engine.on("error", (error) => this.#fail(error));
     engine.on("handshake", ({ serverHostKey }) => {

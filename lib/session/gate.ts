@@ -107,19 +107,22 @@ export class Gate<Link> {
    * Waits for the link.
    *
    * @param ticket The caller's place in the order.
-   * @param options A signal that gives it up, and the link that has failed the caller.
+   * @param options A signal that gives it up, and the links that have failed the caller.
    * @returns The link.
    * @throws {ConnectionError} `timeout` when the time is up, `cancelled`, `connection-lost` or
    *   `resource-shortage` when there is no waiting; or what the gate failed with.
    */
   pass(
     ticket: number,
-    { signal, not }: { readonly signal?: AbortSignal | undefined; readonly not?: Link } = {},
+    { signal, not }: {
+      readonly signal?: AbortSignal | undefined;
+      readonly not?: ReadonlySet<Link>;
+    } = {},
   ): Promise<Link> {
     if (signal?.aborted) return Promise.reject(cancelled());
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const link = this.#link;
-    if (link !== undefined && link !== not) return Promise.resolve(link);
+    if (link !== undefined && !not?.has(link)) return Promise.resolve(link);
     if (this.#options.park === 0 || this.#options.maxParked === 0) {
       const message = `there is no connection to the server: ${this.#reason}`;
       return Promise.reject(new ConnectionError(message, { code: "connection-lost" }));

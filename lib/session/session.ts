@@ -32,8 +32,8 @@ import { StateMachine } from "./states.ts";
 
 const log = logger("session");
 
-/** Links that one dial, or one request to listen, may lose. */
-const MOST_LINKS = 3;
+/** Links that one dial, or one request to listen, may lose, besides those that stand at a time. */
+const MORE_LINKS = 2;
 
 /** What a session takes from its surroundings. */
 export interface Surroundings {
@@ -64,6 +64,7 @@ export class Session implements Dialer {
   /** Ends whatever still wants to connect. */
   readonly #effort = new AbortController();
   readonly #generations = new Set<Generation>();
+  readonly #mostLinks: number;
   #current: Generation | undefined;
   #count = 0;
   #reloading: Promise<void> | undefined;
@@ -100,6 +101,7 @@ export class Session implements Dialer {
       make: async (signal) => this.#keep(await this.#attempt({ signal, quiet: true })),
       leave: (generation) => this.#leave(generation),
     });
+    this.#mostLinks = MORE_LINKS + (this.#spread?.most ?? 1);
     this.closed = new Promise((resolve) => this.#settle = resolve);
   }
 
@@ -153,7 +155,8 @@ export class Session implements Dialer {
 
   /** @inheritdoc */
   dial(destination: Destination, options: DialOptions = {}): Promise<Duplex> {
-    return this.#through(options.signal, (link) => link.dial(destination, options));
+    const open = (link: Link) => link.dial(destination, options);
+    return this.#through(options.signal, (generation) => generation.use(open), { any: true });
   }
 
   /**
@@ -172,22 +175,15 @@ export class Session implements Dialer {
   }
 
   /** @inheritdoc */
-  async listen(
+  listen(
     address: Address,
     accept: (incoming: Incoming) => void,
     { signal }: { signal?: AbortSignal } = {},
   ): Promise<RemoteListener> {
-    const ticket = this.#gate.ticket();
-    let failed: Generation | undefined;
-    for (let links = 1;; links++) {
-      const generation = await this.#gate.pass(ticket, { signal, ...not(failed) });
-      try {
-        return await this.#remote.listen(generation, address, accept, signal);
-      } catch (error) {
-        if (!wasLost(generation, error) || links >= MOST_LINKS) throw error;
-        failed = generation;
-      }
-    }
+    return this.#through(
+      signal,
+      (generation) => this.#remote.listen(generation, address, accept, signal),
+    );
   }
 
   /** @inheritdoc */
@@ -394,28 +390,31 @@ export class Session implements Dialer {
     this.#gate.fail(turnedAway(failure));
   }
 
-  /** Opens a stream over the link; one that the link's loss kept from opening waits for the next. */
-  async #through<Stream extends Duplex>(
+  /** Uses the link, or any of several; what the link's loss kept from its end waits for the next. */
+  async #through<T>(
     signal: AbortSignal | undefined,
-    open: (link: Link) => Promise<Stream>,
-  ): Promise<Stream> {
+    use: (generation: Generation) => Promise<T>,
+    { any = false } = {},
+  ): Promise<T> {
     const ticket = this.#gate.ticket();
-    let failed: Generation | undefined;
-    for (let links = 1;; links++) {
-      const generation = this.#choose(failed) ??
-        await this.#gate.pass(ticket, { signal, ...not(failed) });
+    let failed: Set<Generation> | undefined;
+    for (;;) {
+      const generation = (any ? this.#choose(failed) : undefined) ??
+        await this.#gate.pass(ticket, { signal, ...(failed === undefined ? {} : { not: failed }) });
+      // Of several that die together, the next may be one that is dead already.
+      if (failed?.has(generation)) continue;
       try {
-        return await generation.use(open);
+        return await use(generation);
       } catch (error) {
+        failed = (failed ?? new Set()).add(generation);
         // One that the server cannot bear must not take link after link with it.
-        if (!wasLost(generation, error) || links >= MOST_LINKS) throw error;
-        failed = generation;
+        if (!wasLost(generation, error) || failed.size >= this.#mostLinks) throw error;
       }
     }
   }
 
   /** One of several connections that stand; undefined where that is for the gate to say. */
-  #choose(failed: Generation | undefined): Generation | undefined {
+  #choose(failed: ReadonlySet<Generation> | undefined): Generation | undefined {
     if (this.#current === undefined || this.#machine.over) return undefined;
     return this.#spread?.choose(this.#current, failed);
   }
@@ -441,8 +440,4 @@ export class Session implements Dialer {
 /** Whether it was the link that failed, and not what was asked of it. */
 function wasLost(generation: Generation, error: unknown): boolean {
   return codeOf(error) === "connection-lost" || generation.over.aborted;
-}
-
-function not(failed: Generation | undefined): { not?: Generation } {
-  return failed === undefined ? {} : { not: failed };
 }

@@ -73,6 +73,11 @@ export class Spread {
     this.#wanted = options.connections === "auto" ? 1 : options.connections;
   }
 
+  /** How many connections there may be at a time, with the first. */
+  get most(): number {
+    return this.#auto ? MOST_AUTO : this.#wanted;
+  }
+
   /**
    * Tells whether a connection is one of the further ones.
    *
@@ -87,13 +92,16 @@ export class Spread {
    * The connection for one more user: the one that has the fewest.
    *
    * @param first The session's own connection.
-   * @param not One that has failed the user.
-   * @returns The connection; undefined where only that one is left.
+   * @param not Those that have failed the user.
+   * @returns The connection; undefined where only those are left.
    */
-  choose(first: Generation, not: Generation | undefined): Generation | undefined {
+  choose(
+    first: Generation,
+    not: ReadonlySet<Generation> | undefined,
+  ): Generation | undefined {
     let best: Generation | undefined;
     for (const one of [first, ...this.#others.keys()]) {
-      if (one !== not && one.uses < (best?.uses ?? Infinity)) best = one;
+      if (!not?.has(one) && one.uses < (best?.uses ?? Infinity)) best = one;
     }
     if (this.#auto && best !== undefined && best.uses >= BUSY) this.#grow();
     return best;

@@ -12,6 +12,7 @@ import { logger } from "../log.ts";
 import { LARGEST_DATA } from "./ciphers/settings.ts";
 import type { EngineChannel } from "./ssh2.ts";
 import type { Transport } from "./transport.ts";
+import type { ChannelWindow } from "./window.ts";
 
 const log = logger("ssh");
 
@@ -20,6 +21,8 @@ const HIGH_WATER = 64 * 1024;
 
 /** A piece of data below this many bytes is taken for the last one of what the peer had to say. */
 const BURST = 16 * 1024;
+/** The part of a window that is worth a message where one piece comes after the other. */
+const REFILL = 1 / 8;
 
 /**
  * A channel of RFC 4254 section 5.
@@ -38,7 +41,11 @@ export class SshChannel extends Duplex {
   readonly #transport: Transport;
   #received: "open" | "eof" | "closed" = "open";
   #waitingWrite: (() => void) | undefined;
-  readonly #window: number;
+  readonly #window: ChannelWindow;
+  /** Bytes that were received and are not read yet, when that was last counted. */
+  #unread = 0;
+  /** Bytes of the last piece. */
+  #piece = 0;
   #granting = false;
   /** Called whenever something moves in it, in either direction. */
   onActivity: (() => void) | undefined;
@@ -46,15 +53,21 @@ export class SshChannel extends Duplex {
   /**
    * @param codec ssh2's channel, whose own streams nobody uses.
    * @param transport The connection it belongs to.
+   * @param window What the peer was offered; it ends with the channel.
    */
-  constructor(codec: EngineChannel, transport: Transport) {
+  constructor(codec: EngineChannel, transport: Transport, window: ChannelWindow) {
     super({ highWaterMark: HIGH_WATER, autoDestroy: false });
     this.#codec = codec;
     this.#transport = transport;
-    this.#window = codec.incoming.window;
     // Some peers take any size at all; no packet of ours is so large.
     codec.outgoing.packetSize = Math.min(codec.outgoing.packetSize, LARGEST_DATA);
-    codec.push = (chunk) => this.#receive(chunk);
+    this.#window = window;
+    // Ours counts. At exactly 0 ssh2 would drop what comes, without a word.
+    codec.incoming.window = Infinity;
+    codec.push = (chunk) => {
+      this.#receive(chunk);
+      return false;
+    };
     // It may fail before whoever dialled has it in hand; they will find it destroyed.
     this.on("error", () => this.destroy());
     this.once("end", () => {
@@ -62,9 +75,16 @@ export class SshChannel extends Duplex {
     });
   }
 
-  override _read(size: number): void {
+  override _read(): void {
     this.onActivity?.();
-    if (!this.held()) this.#codec._read(size);
+  }
+
+  /** @inheritdoc */
+  override read(size?: number): Buffer | null {
+    const chunk: Buffer | null = super.read(size);
+    // _read() is not called for the last of what waits.
+    if (chunk !== null) this.wasRead();
+    return chunk;
   }
 
   override _write(chunk: Buffer, encoding: BufferEncoding, callback: () => void): void {
@@ -102,60 +122,77 @@ export class SshChannel extends Duplex {
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     this.#waitingWrite = undefined;
+    this.#window.close();
     this.#sendClose();
     callback(error);
   }
 
-  /** Whether something besides what is read here keeps the peer's window closed. */
-  protected held(): boolean {
-    return false;
-  }
-
-  /** @returns false where the peer should wait before it sends more. */
-  #receive(chunk: Buffer | null): boolean {
-    if (this.destroyed) return false;
-    this.onActivity?.();
-    if (chunk !== null) {
-      if (this.#codec.incoming.window < 0) {
-        // ssh2 takes whatever a peer sends, as much as it likes.
-        const message = "the peer sent more than its window";
-        this.destroy(new ConnectionError(message, { code: "protocol-error" }));
-        return false;
-      }
-      const more = this.push(chunk) && !this.held();
-      if (more && chunk.length < BURST) this.#grant();
-      return more;
-    }
-    if (this.#transport.lost) {
-      this.destroy(new ConnectionError("the SSH connection was lost", { code: "connection-lost" }));
-      return false;
-    }
-    const first = this.#received === "open";
-    if (this.#codec.incoming.state === "closed") this.#peerClosed();
-    else this.#peerEnded();
-    if (first) this.push(null);
-    return true;
+  /** Bytes that were received and that nobody has read. */
+  protected get unread(): number {
+    return this.readableLength;
   }
 
   /**
-   * Gives the peer its whole window again once this tick's data was read.
+   * Counts a piece of data against the window, before it is passed on.
    *
-   * ssh2 waits until half of it is used. But sshd leaves Nagle's algorithm on, and holds back an
+   * @param bytes Its length.
+   * @returns false where the peer may not have sent it; the channel is destroyed then.
+   */
+  protected wasReceived(bytes: number): boolean {
+    this.#unread += bytes;
+    this.#piece = bytes;
+    if (this.#window.receive(bytes)) return true;
+    // ssh2 takes whatever a peer sends, as much as it likes.
+    const message = "the peer sent more than its window";
+    this.destroy(new ConnectionError(message, { code: "protocol-error" }));
+    return false;
+  }
+
+  /**
+   * Counts what was read meanwhile, and grants the peer as much as that makes room for.
+   *
+   * Where one piece comes after the other, not for each of them. But after a small one the peer
+   * gets its whole window again. sshd leaves Nagle's algorithm on, and holds back an
    * EOF behind data that our kernel acknowledges only after 40 ms: a packet of ours carries the
    * acknowledgement at once. A connection that asks, is answered and ends takes 44 ms through ssh,
    * and 1 ms with this.
    */
-  #grant(): void {
+  protected wasRead(): void {
+    const read = this.#unread - this.unread;
+    if (read <= 0) return;
+    this.#unread -= read;
+    this.#window.read(read);
     if (this.#granting) return;
     this.#granting = true;
-    process.nextTick(() => {
-      this.#granting = false;
-      const { incoming, outgoing, _client } = this.#codec;
-      const bytes = this.#window - incoming.window;
-      if (bytes <= 0 || incoming.state !== "open" || !this.#open) return;
-      incoming.window += bytes;
-      _client._protocol.channelWindowAdjust(outgoing.id, bytes);
-    });
+    process.nextTick(() => this.#grant());
+  }
+
+  #receive(chunk: Buffer | null): void {
+    if (this.destroyed) return;
+    this.onActivity?.();
+    if (chunk !== null) {
+      if (!this.wasReceived(chunk.length)) return;
+      this.push(chunk);
+      this.wasRead();
+      return;
+    }
+    if (this.#transport.lost) {
+      this.destroy(new ConnectionError("the SSH connection was lost", { code: "connection-lost" }));
+      return;
+    }
+    this.#window.end();
+    const first = this.#received === "open";
+    if (this.#codec.incoming.state === "closed") this.#peerClosed();
+    else this.#peerEnded();
+    if (first) this.push(null);
+  }
+
+  #grant(): void {
+    this.#granting = false;
+    const { outgoing, _client } = this.#codec;
+    if (!this.#open) return;
+    const bytes = this.#window.refill(this.#piece < BURST && this.#unread === 0 ? 0 : REFILL);
+    if (bytes > 0) _client._protocol.channelWindowAdjust(outgoing.id, bytes);
   }
 
   #peerEnded(): void {

@@ -42,15 +42,17 @@ export class ChildStream extends Duplex {
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: Done): void {
     if (this.#stdin.destroyed) return done();
-    // Neither 'drain' nor the callback comes once the other side is closed.
+    // The callback does not come once the other side is closed.
+    let waiting = true;
     const finish = () => {
+      if (!waiting) return;
+      waiting = false;
       this.#stdin.off("close", finish);
-      this.#stdin.off("drain", finish);
       done();
     };
-    if (this.#stdin.write(chunk)) return done();
-    this.#stdin.once("drain", finish);
     this.#stdin.once("close", finish);
+    // Not before: whoever wrote the chunk uses its memory again then.
+    this.#stdin.write(chunk, finish);
   }
 
   override _writev(chunks: { chunk: Buffer }[], done: Done): void {

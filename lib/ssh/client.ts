@@ -25,6 +25,9 @@ import { openFailure, sessionFailure } from "./reasons.ts";
 import { directRoute, type Route } from "./route.ts";
 import { type ClientChannel, engineChannel, type EngineClient, newClient } from "./ssh2.ts";
 import { Transport } from "./transport.ts";
+import type { ChannelWindow } from "./window.ts";
+import { WindowBudget } from "./window_budget.ts";
+import { Windows } from "./windows.ts";
 
 const log = logger("ssh");
 
@@ -41,6 +44,8 @@ export interface ClientOptions extends HandshakeOptions {
   readonly openTimeout?: number;
   /** Milliseconds that a channel may be idle, by the pattern of its type; no limit by default. */
   readonly channelTimeouts?: Readonly<Record<string, number>>;
+  /** Where the windows of its channels come from; a budget of its own by default. */
+  readonly windowBudget?: WindowBudget;
 }
 
 /** An open, authenticated connection. */
@@ -51,6 +56,7 @@ export class SshClient implements Dialer {
   readonly #openTimeout: number;
   readonly #said: readonly string[];
   readonly #timeouts: ChannelTimeouts;
+  readonly #windows: Windows;
   readonly #listeners: Listeners;
   #closing = false;
   #failure: SessionError | undefined;
@@ -73,7 +79,8 @@ export class SshClient implements Dialer {
     this.#route = route;
     this.#said = said;
     this.#timeouts = new ChannelTimeouts(options.channelTimeouts);
-    this.#listeners = new Listeners(engine, transport, said, this.#timeouts);
+    this.#windows = new Windows(engine, transport, options.windowBudget ?? new WindowBudget());
+    this.#listeners = new Listeners(engine, transport, said, this.#timeouts, this.#windows);
     this.#openTimeout = options.openTimeout ?? DEFAULT_OPEN_TIMEOUT;
     const target = formatAddress(options);
     transport.stream.on("data", () => this.onReceived?.());
@@ -142,11 +149,11 @@ export class SshClient implements Dialer {
         const { host, port } = destination;
         this.#engine.forwardOut(originator.host, originator.port, host, port, callback);
       },
-      (channel) => {
+      (channel, window) => {
         const type = isUnix(destination) ? "direct-streamlocal@openssh.com" : "direct-tcpip";
         return this.#timeouts.watch(
           type,
-          new SshChannel(engineChannel(channel), this.#transport),
+          new SshChannel(engineChannel(channel), this.#transport, window),
         );
       },
       (error) => {
@@ -179,10 +186,10 @@ export class SshClient implements Dialer {
       (callback) => {
         this.#engine.exec(command, callback);
       },
-      (channel) =>
+      (channel, window) =>
         this.#timeouts.watch(
           "session",
-          new CommandChannel(engineChannel(channel), channel, this.#transport),
+          new CommandChannel(engineChannel(channel), channel, this.#transport, window),
         ),
       (error) => {
         return new ConnectionError(`the server does not run a command: ${messageOf(error)}`, {
@@ -208,14 +215,9 @@ export class SshClient implements Dialer {
     clearTimeout(timer);
   }
 
-  /**
-   * Asks the server for a sign of life: a request that it does not know is answered as well (RFC
-   * 4254 section 4).
-   */
+  /** Asks the server for a sign of life. */
   probe(): void {
-    if (this.#transport.lost) return;
-    this.#engine._callbacks.push(() => {});
-    this.#engine._protocol.ping();
+    this.#windows.roundTrip.ask();
   }
 
   /**
@@ -236,7 +238,7 @@ export class SshClient implements Dialer {
     what: string,
     signal: AbortSignal | undefined,
     request: (callback: (error: Error | undefined, channel: ClientChannel) => void) => void,
-    adopt: (channel: ClientChannel) => Channel,
+    adopt: (channel: ClientChannel, window: ChannelWindow) => Channel,
     explain: (error: Error) => ConnectionError,
   ): Promise<Channel> {
     return new Promise((resolve, reject) => {
@@ -261,15 +263,23 @@ export class SshClient implements Dialer {
       }, this.#openTimeout);
       if (signal?.aborted) return cancel();
       signal?.addEventListener("abort", cancel, { once: true });
+      const window = this.#windows.next();
+      const begun = performance.now();
+      const opened = (error: Error | undefined, engineStream: ClientChannel) => {
+        if (error !== undefined) {
+          window.close();
+          return fail(explain(error));
+        }
+        this.#windows.roundTrip.note(performance.now() - begun);
+        const channel = adopt(engineStream, window);
+        // An open cannot be taken back: who gave up meanwhile must not leak the channel.
+        if (settle()) resolve(channel);
+        else channel.destroy();
+      };
       try {
-        request((error, engineStream) => {
-          if (error !== undefined) return fail(explain(error));
-          const channel = adopt(engineStream);
-          // An open cannot be taken back: who gave up meanwhile must not leak the channel.
-          if (settle()) resolve(channel);
-          else channel.destroy();
-        });
+        this.#windows.offer(window, () => request(opened));
       } catch (error) {
+        window.close();
         // ssh2 throws where it is no longer connected (SSH2_NOTES row 18).
         const message = `the SSH connection was lost: ${messageOf(error)}`;
         fail(new ConnectionError(message, { code: "connection-lost" }));

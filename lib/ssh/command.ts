@@ -9,9 +9,7 @@ import { type Duplex, Readable } from "node:stream";
 import { SshChannel } from "./channel.ts";
 import type { EngineChannel } from "./ssh2.ts";
 import type { Transport } from "./transport.ts";
-
-/** Bytes of stderr that may wait before the command is held back. */
-const MAX_STDERR = 64 * 1024;
+import type { ChannelWindow } from "./window.ts";
 
 /** How a remote command ended. */
 export interface CommandExit {
@@ -40,21 +38,24 @@ export class CommandChannel extends SshChannel implements RemoteCommand {
    * @param codec ssh2's channel, whose own streams nobody uses.
    * @param events The same object, which tells how the command ended.
    * @param transport The connection it belongs to.
+   * @param window What the server was offered; both streams share it.
    */
-  constructor(codec: EngineChannel, events: EventEmitter, transport: Transport) {
-    super(codec, transport);
-    const { stderr } = codec;
-    this.stderr = new Readable({
-      read: (size) => {
-        stderr._read(size);
-        // Both streams share one window, and either may have kept it closed.
-        codec._read(size);
-      },
-    });
-    stderr.push = (chunk: Buffer | null) => {
+  constructor(
+    codec: EngineChannel,
+    events: EventEmitter,
+    transport: Transport,
+    window: ChannelWindow,
+  ) {
+    super(codec, transport, window);
+    this.stderr = new ErrorStream(() => this.wasRead());
+    codec.stderr.push = (chunk: Buffer | null) => {
       this.onActivity?.();
-      return this.stderr.destroyed || this.stderr.push(chunk);
+      if (chunk !== null && (this.destroyed || !this.wasReceived(chunk.length))) return false;
+      if (!this.stderr.destroyed) this.stderr.push(chunk);
+      this.wasRead();
+      return false;
     };
+    this.stderr.once("close", () => this.wasRead());
     let ended: CommandExit = { status: undefined, signal: undefined };
     events.once("exit", (status: number | null, signal?: string) => {
       ended = { status: status ?? undefined, signal };
@@ -70,7 +71,23 @@ export class CommandChannel extends SshChannel implements RemoteCommand {
     });
   }
 
-  protected override held(): boolean {
-    return this.stderr.readableLength >= MAX_STDERR;
+  protected override get unread(): number {
+    return super.unread + (this.stderr.destroyed ? 0 : this.stderr.readableLength);
+  }
+}
+
+/** A stream that tells when something was read from it. */
+class ErrorStream extends Readable {
+  readonly #onRead: () => void;
+
+  constructor(onRead: () => void) {
+    super({ read: () => {} });
+    this.#onRead = onRead;
+  }
+
+  override read(size?: number): Buffer | null {
+    const chunk: Buffer | null = super.read(size);
+    if (chunk !== null) this.#onRead();
+    return chunk;
   }
 }

@@ -6,9 +6,11 @@
 import { Buffer } from "node:buffer";
 import { formatAddress } from "../dialer.ts";
 import { SessionError } from "../errors.ts";
+import { lendPieces } from "../lending.ts";
 import { logger } from "../log.ts";
 import { type AlgorithmChoice, type Algorithms, chooseAlgorithms } from "./algorithms.ts";
 import { Authenticator, type Credentials } from "./auth.ts";
+import { PacketDecipher } from "./ciphers/packets.ts";
 import { cipherSettings, LARGEST_PACKET } from "./ciphers/settings.ts";
 import { systemCrypto } from "./ciphers/system_crypto.ts";
 import { certificateAlgorithms, offerCertificates } from "./certificate_exchange.ts";
@@ -182,6 +184,9 @@ export function handshake(
       });
       const ciphers = cipherSettings(engine._protocol);
       ciphers.systemCrypto = mayUseSystem;
+      ciphers.sendBuffer = transport.sendBuffer;
+      // Our ciphers are done with what they are given; ssh2's keep pieces of it for later.
+      lendPieces(transport.stream, () => engine._protocol._decipher instanceof PacketDecipher);
       // Nobody has agreed to anything before, nor shown who it is.
       engine.once("ready", () => ciphers.largestPacket = LARGEST_PACKET);
       // After ssh2's own listener, which is there from connect() on.

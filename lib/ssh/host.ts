@@ -12,7 +12,7 @@ import { type AcceptedKeys, withAcceptedKeys } from "./accepted_keys.ts";
 import type { AlgorithmChoice } from "./algorithms.ts";
 import type { AuthMethod } from "./auth.ts";
 import { checkChannelTimeouts } from "./channel_timeouts.ts";
-import { SshClient } from "./client.ts";
+import { type ClientOptions, SshClient } from "./client.ts";
 import {
   type HostKeyVerifier,
   type KnownHostsOptions,
@@ -30,6 +30,7 @@ import { proxyCommandRoute } from "./proxy_command.ts";
 import { checkRekeyLimit, type RekeyLimit } from "./rekey.ts";
 import { withRevokedKeys } from "./revoked_keys.ts";
 import { directRoute, type Route, type RouteOptions } from "./route.ts";
+import { checkWindowBudget, WindowBudget } from "./window_budget.ts";
 
 /** Bits of the smallest RSA key, as in ssh. */
 const DEFAULT_RSA_SIZE = 1024;
@@ -159,6 +160,12 @@ export interface ConnectOptions {
    * `global`, which no pattern stands for, closes all channels once nothing has moved in any.
    */
   readonly channelTimeouts?: Readonly<Record<string, number>>;
+  /**
+   * Bytes that servers may have sent and nobody has read yet, over all that this connects to;
+   * 67,108,864 (64 MiB) by default. One transfer gets at most half of it for its window, which is
+   * what it can carry within a round trip. With `jump` that of the last server counts.
+   */
+  readonly windowBudget?: number;
   /** Called with what the server says before authentication. */
   readonly onBanner?: (text: string) => void;
   /** Gives the connection up while it is being made. */
@@ -179,6 +186,8 @@ export interface ConnectAttempt {
   readonly reachTimeout?: number | undefined;
   /** Host keys that the session has accepted so far; added to. */
   readonly hostKeys?: AcceptedKeys;
+  /** What all connections of the session share; one of its own by default. */
+  readonly windowBudget?: WindowBudget;
   /** Puts something between the servers and whoever they ask, such as a memory. */
   readonly between?: (prompter: Prompter) => Prompter;
 }
@@ -198,7 +207,11 @@ export async function connectHost(
 ): Promise<SshClient> {
   const way = wayTo(options).map(withoutPerson).map((server) => forAttempt(server, attempt));
   way.forEach(check);
-  const reach = { reached: once(attempt.reached), reachTimeout: attempt.reachTimeout };
+  const reach = {
+    reached: once(attempt.reached),
+    reachTimeout: attempt.reachTimeout,
+    windowBudget: attempt.windowBudget ?? new WindowBudget(options.windowBudget),
+  };
   let hop: Hop | undefined;
   for (const [index, server] of way.slice(0, -1).entries()) {
     const name = hopName(server, index + 1, way.length - 1);
@@ -271,6 +284,11 @@ function check(options: ConnectOptions, index: number): void {
   acceptedAlgorithms(options.pubkeyAcceptedAlgorithms);
   checkRekeyLimit(options.rekeyLimit ?? {});
   checkChannelTimeouts(options.channelTimeouts ?? {});
+  try {
+    checkWindowBudget(options.windowBudget);
+  } catch (error) {
+    throw new RangeError(`windowBudget: ${messageOf(error)}`);
+  }
   if (jump !== undefined && proxyCommand !== undefined) {
     throw new TypeError(`jump and proxyCommand are two ways to ${host}: give one`);
   }
@@ -293,9 +311,9 @@ function hopName(server: ConnectOptions, position: number, count: number): strin
 
 /** Connects to one server; a hop that does not lead there is closed. */
 async function connectOne(
-  options: ConnectOptions,
+  options: Omit<ConnectOptions, "windowBudget">,
   hop: Hop | undefined,
-  reach: Pick<RouteOptions, "reached" | "reachTimeout">,
+  reach: Pick<ClientOptions, "reached" | "reachTimeout" | "windowBudget">,
   accepted: AcceptedKeys = new Map(),
 ): Promise<SshClient> {
   const { port = 22, username = userName() } = options;
@@ -337,7 +355,7 @@ async function connectOne(
 }
 
 async function routeTo(
-  options: ConnectOptions & RouteOptions,
+  options: Omit<ConnectOptions, "windowBudget"> & RouteOptions,
   hop: Hop | undefined,
 ): Promise<Route> {
   const { proxyCommand, proxy } = options;

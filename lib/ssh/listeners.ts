@@ -20,6 +20,7 @@ import type { ChannelTimeouts } from "./channel_timeouts.ts";
 import { listenFailure, overrideWarning } from "./refusals.ts";
 import { type ChannelOpen, engineChannel, type EngineClient } from "./ssh2.ts";
 import type { Transport } from "./transport.ts";
+import type { Windows } from "./windows.ts";
 
 const log = logger("ssh");
 
@@ -36,6 +37,7 @@ export class Listeners {
   readonly #transport: Transport;
   readonly #said: readonly string[];
   readonly #timeouts: ChannelTimeouts;
+  readonly #windows: Windows;
   readonly #listeners = new Map<string, Accept>();
   /** How many of the debug messages belong to requests that were answered. */
   #heard = 0;
@@ -45,17 +47,20 @@ export class Listeners {
    * @param transport What it runs over.
    * @param said What the server sent as debug messages so far; it explains refusals.
    * @param timeouts How long the channels of its callers may be idle.
+   * @param windows What the server may send on them.
    */
   constructor(
     engine: EngineClient,
     transport: Transport,
     said: readonly string[],
     timeouts: ChannelTimeouts,
+    windows: Windows,
   ) {
     this.#engine = engine;
     this.#transport = transport;
     this.#said = said;
     this.#timeouts = timeouts;
+    this.#windows = windows;
     this.#matchOtherForms();
     engine.on("tcp connection", (info, accept, reject) => {
       const originator = { host: info.srcIP, port: info.srcPort };
@@ -156,7 +161,9 @@ export class Listeners {
         if (this.#transport.lost) {
           throw new ConnectionError("the SSH connection was lost", { code: "connection-lost" });
         }
-        channel = new SshChannel(engineChannel(accept()), this.#transport);
+        const window = this.#windows.next();
+        const codec = engineChannel(this.#windows.offer(window, accept));
+        channel = new SshChannel(codec, this.#transport, window);
         const type = isUnix(address) ? "forwarded-streamlocal@openssh.com" : "forwarded-tcpip";
         return this.#timeouts.watch(type, channel);
       },

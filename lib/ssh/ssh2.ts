@@ -33,7 +33,11 @@ export interface EngineProtocol extends CipherOwner {
   /** The methods of the requests that are not answered yet: what a message 60 means. */
   readonly _authsQueue: string[];
   /** The key exchange; what the server signed is there only while its host key is judged. */
-  readonly _kex: { readonly sessionID: Buffer; readonly _sig: Buffer | undefined };
+  readonly _kex: {
+    readonly sessionID: Buffer;
+    readonly negotiated: { readonly sc: { readonly cipher: string } };
+    readonly _sig: Buffer | undefined;
+  };
   _hostVerifier: (key: Buffer, verdict: (permitted: boolean) => void) => boolean | undefined;
   /** Where each message passes, in and out. */
   readonly _packetRW: {
@@ -45,6 +49,7 @@ export interface EngineProtocol extends CipherOwner {
     };
   };
   readonly _cipher: { encrypt(packet: Buffer): void };
+  readonly _decipher: unknown;
   /** Set while keys are being exchanged; meanwhile packets wait in the queue. */
   readonly _kexinit: unknown;
   _queue: Buffer[] | undefined;
@@ -62,11 +67,22 @@ export interface EngineProtocol extends CipherOwner {
   authKeyboard(username: string): void;
   /** Sends USERAUTH_INFO_RESPONSE. */
   authInfoRes(answers: string[]): void;
+  /** Sends CHANNEL_OPEN for a connection to a TCP address. */
+  directTcpip: OpenChannel;
+  /** The same for a Unix socket on the server. */
+  openssh_directStreamLocal: OpenChannel;
+  /** The same for a command. */
+  session: OpenChannel;
+  /** Sends CHANNEL_OPEN_CONFIRMATION. */
+  channelOpenConfirm(recipient: number, channel: number, window: number, packetSize: number): void;
   /** Sends CHANNEL_WINDOW_ADJUST: the peer may send that many bytes more. */
   channelWindowAdjust(recipient: number, bytes: number): void;
   /** Sends CHANNEL_OPEN_FAILURE with a description; ssh2's own reject() sends none. */
   channelOpenFail(recipient: number, reason: number, description: string): void;
 }
+
+/** Sends CHANNEL_OPEN with the window and the largest piece of data that we take. */
+type OpenChannel = (channel: number, window: number, packetSize: number, where: unknown) => void;
 
 /** What ssh2 offers in its KEXINIT: it sends one form of it and chooses from the other. */
 export interface EngineOffer {
@@ -136,7 +152,7 @@ export interface ChannelOpen {
 export interface ChannelEnd {
   /** The channel's number at that end. */
   readonly id: number;
-  /** Bytes that may still be sent towards that end. */
+  /** Bytes that may still be sent towards that end, as ssh2 counts. */
   window: number;
   /** What has been received from, or sent to, the peer. */
   state: "open" | "eof" | "closing" | "closed";
@@ -153,14 +169,15 @@ export interface EngineChannel {
     packetSize: number;
   };
   readonly _client: { readonly _protocol: EngineProtocol };
-  /** Called by ssh2 with each piece of data, and with null for EOF and for CLOSE. */
+  /**
+   * Called by ssh2 with each piece of data, and with null for EOF and for CLOSE. Whoever returns
+   * true has ssh2 refill the window by its own measure.
+   */
   push(chunk: Buffer | null): boolean;
-  /** Grants the peer more window, where the last push asked to wait. */
-  _read(size: number): void;
   /** Sends data as far as the window allows, the rest as it opens; calls back when all is sent. */
   _write(chunk: Buffer, encoding: BufferEncoding, callback: () => void): void;
   /** The other stream of a session channel, likewise never started. */
-  readonly stderr: { push(chunk: Buffer | null): boolean; _read(size: number): void };
+  readonly stderr: { push(chunk: Buffer | null): boolean };
   /** Sends CHANNEL_EOF. */
   eof(): void;
   /** Sends CHANNEL_CLOSE. */

@@ -7,6 +7,7 @@
 import { Socket } from "node:net";
 import process from "node:process";
 import type { Duplex } from "node:stream";
+import { SendBuffer } from "./send_buffer.ts";
 
 /**
  * Bytes that may wait in the socket before channels hold back. ssh2 ignores what write() returns
@@ -18,6 +19,8 @@ const HIGH_WATER = 256 * 1024;
 export class Transport {
   /** The stream that ssh2 reads and writes. */
   readonly stream: Duplex;
+  /** Memory for what is written; it comes back by itself once it was. */
+  readonly sendBuffer = new SendBuffer();
   /** Called after each tick in which something was sent, between two packets. */
   onFlush: (() => void) | undefined;
   #lost = false;
@@ -26,12 +29,17 @@ export class Transport {
   readonly #waiting: (() => void)[] = [];
 
   /**
-   * @param stream A connected socket, or any other byte stream to the server.
+   * @param stream A connected socket, or any other byte stream to the server. It must be done with
+   *   a chunk when it calls back: its memory is used again.
    */
   constructor(stream: Duplex) {
     this.stream = stream;
     if (stream instanceof Socket) stream.setNoDelay(true);
-    coalesceWrites(stream, (bytes) => this.#sent += bytes, () => this.onFlush?.());
+    coalesceWrites(stream, {
+      onWrite: (bytes) => this.#sent += bytes,
+      onWritten: (chunk) => this.sendBuffer.release(chunk),
+      onFlush: () => this.onFlush?.(),
+    });
     stream.on("drain", () => this.#release());
     // Before ssh2's own listeners: from the first of these events on, its protocol object throws
     // on every use.
@@ -99,28 +107,36 @@ export class Transport {
   }
 }
 
+/** What becomes of what is written. */
+interface WriteEvents {
+  onWrite(bytes: number): void;
+  /** The stream is done with a chunk. */
+  onWritten(chunk: Uint8Array): void;
+  /** After each tick in which something was written. */
+  onFlush(): void;
+}
+
 /**
  * ssh2 writes each packet in two or three pieces. Sent one by one with Nagle's algorithm on, an
  * echo takes 44 ms on Deno; corked for the rest of the tick, 0.25 ms (SSH2_NOTES row 7).
  */
-function coalesceWrites(
-  stream: Duplex,
-  written: (bytes: number) => void,
-  flushed: () => void,
-): void {
-  const write = stream.write.bind(stream) as (chunk: Uint8Array | string) => boolean;
+function coalesceWrites(stream: Duplex, events: WriteEvents): void {
+  const write = stream.write.bind(stream) as (
+    chunk: Uint8Array | string,
+    written?: () => void,
+  ) => boolean;
   let corked = false;
   stream.write = (chunk: Uint8Array | string): boolean => {
-    written(chunk.length);
+    events.onWrite(chunk.length);
     if (!corked) {
       corked = true;
       stream.cork();
       process.nextTick(() => {
         corked = false;
         stream.uncork();
-        flushed();
+        events.onFlush();
       });
     }
-    return write(chunk);
+    return typeof chunk === "string" ? write(chunk) : write(chunk, () => events.onWritten(chunk));
   };
 }

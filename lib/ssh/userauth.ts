@@ -80,6 +80,8 @@ export class UserAuth {
       return judge(hostKey, verdict);
     };
     const handlers = protocol._handlers;
+    // RFC 4253 section 10 would let requests follow at once. But then sshd's answer waits, by Nagle's
+    // algorithm, until our kernel acknowledges this one: 40 ms, and a round trip is not spared.
     this.ready = new Promise((resolve) => {
       handlers.SERVICE_ACCEPT = (_protocol, service) => {
         if (service === "ssh-userauth") resolve();

@@ -84,6 +84,7 @@ export async function hostOptions(
       noHostAuthenticationForLocalhost: settings.noHostAuthenticationForLocalhost,
       rekeyLimit: rekeyLimit(settings),
       channelTimeouts: channelTimeouts(settings),
+      windowBudget: settings.windowBudget,
     }),
   };
 }

@@ -141,6 +141,8 @@ export interface Settings extends KeywordSettings {
   idleTimeout?: number;
   /** Whether AES-GCM may be the system's libcrypto's; it may where nothing was said. */
   systemCrypto?: boolean;
+  /** Bytes that servers may have sent and nobody has read yet. */
+  windowBudget?: number;
   json: boolean;
   /** Where each keyword was said first, for messages. */
   readonly origins: Map<string, string>;

@@ -7,6 +7,7 @@ import { SessionError } from "../errors.ts";
 import type { Attempt, Connect, Link } from "../session/link.ts";
 import { connectHost, type ConnectOptions } from "../ssh/host.ts";
 import type { Prompter } from "../ssh/prompter.ts";
+import { WindowBudget } from "../ssh/window_budget.ts";
 import { RememberedAnswers } from "./remembered.ts";
 
 /** More servers on the way than connectHost() takes. */
@@ -21,11 +22,13 @@ const MOST_HOPS = 100;
 export function connector(options: ConnectOptions): Connect {
   const answers = new RememberedAnswers();
   const hostKeys = new Map();
+  const windowBudget = new WindowBudget(options.windowBudget);
   const lasting = withoutSignals(options);
   const quietly = ({ quiet: _asked, ...attempt }: Attempt): Promise<Link> => {
     // The server is spared a login that is bound to fail: some count those.
     if (answers.needsPerson) return Promise.reject(needsPerson());
-    return connectHost(lasting, { ...attempt, hostKeys, between: () => answers.quiet() });
+    const between = () => answers.quiet();
+    return connectHost(lasting, { ...attempt, hostKeys, windowBudget, between });
   };
   return async (attempt) => {
     if (attempt.quiet) return await quietly(attempt);
@@ -35,7 +38,7 @@ export function connector(options: ConnectOptions): Connect {
       wrapped.set(person, one);
       return one.prompter;
     };
-    const link = await connectHost(lasting, { ...attempt, hostKeys, between });
+    const link = await connectHost(lasting, { ...attempt, hostKeys, windowBudget, between });
     for (const { keep } of wrapped.values()) keep();
     return link;
   };

@@ -14,8 +14,9 @@ export interface Latency {
 /** Bytes of a question. */
 const SIZE = 64;
 const QUESTION = new Uint8Array(SIZE).fill(0x65);
-/** Questions that are asked before the first that counts. */
+/** Questions that are asked before the first that counts, for so many milliseconds at the most. */
 const WARM_UP = 20;
+const WARM_UP_TIME = 50;
 /** Milliseconds to wait for one answer. */
 const PATIENCE = 20_000;
 
@@ -35,7 +36,8 @@ export async function echo(
 ): Promise<Latency> {
   const socket = await connectTo(port);
   try {
-    for (let index = 0; index < WARM_UP; index++) await ask(socket);
+    const warm = performance.now() + WARM_UP_TIME;
+    for (let index = 0; index < WARM_UP && performance.now() < warm; index++) await ask(socket);
     const times: number[] = [];
     const end = performance.now() + seconds * 1_000;
     for (let now = performance.now(); now < end;) {

@@ -24,10 +24,10 @@ export interface BenchOptions {
 /** How to call it. */
 export const USAGE = `usage: deno task bench [options]
 
-  --quick               a look in under two minutes; nothing is written
+  --quick               a look in under two minutes: shorter, without Node, not all measures
   --only NAME[,NAME]    some measures alone: start, stream, stream8, echo, delay, delay50, …
   --tools NAME[,NAME]   some of ${TOOL_NAMES.join(", ")}
-  --rounds N            how often each is measured (default: 5, with --quick 1 to 3)
+  --rounds N            how often each is measured (default: 5; with --quick some less often)
   --write               write docs/benchmarks.md and its chart, also after part of it
   --json                print the figures as one JSON object
 `;
@@ -39,7 +39,7 @@ export function readOptions(args: readonly string[], measures: readonly string[]
     options: {
       quick: { type: "boolean", default: false },
       only: { type: "string", default: "" },
-      tools: { type: "string", default: TOOL_NAMES.join(",") },
+      tools: { type: "string" },
       rounds: { type: "string" },
       write: { type: "boolean" },
       json: { type: "boolean", default: false },
@@ -51,7 +51,9 @@ export function readOptions(args: readonly string[], measures: readonly string[]
       throw new Error(`there is no measure "${word}": ${measures.join(", ")}`);
     }
   }
-  const asked = words(values.tools);
+  const asked: readonly string[] = values.tools !== undefined
+    ? words(values.tools)
+    : TOOL_NAMES.filter((name) => !(values.quick && name === "node"));
   const stranger = asked.find((name) => !(TOOL_NAMES as readonly string[]).includes(name));
   if (stranger !== undefined) {
     throw new Error(`there is no tool "${stranger}": ${TOOL_NAMES.join(", ")}`);

@@ -1,11 +1,14 @@
 /** The figures of a run. */
-import type { Figures } from "./measures.ts";
+import type { Metric } from "./measures.ts";
+import type { Figures } from "./probes.ts";
 import { median } from "./statistics.ts";
 
 /** Collects the figures of all rounds; `who` is the name of a tool, or "direct". */
 export class Results {
   readonly #values = new Map<string, number[]>();
   readonly #reasons = new Map<string, string>();
+  /** What failed altogether. */
+  readonly failures: string[] = [];
 
   /** Adds what one round gave. */
   add(who: string, figures: Figures): void {
@@ -19,6 +22,12 @@ export class Results {
         this.#values.set(key, values);
       }
     }
+  }
+
+  /** Notes that a measure failed, and so gave none of its figures. */
+  fail(who: string, metrics: readonly Metric[], reason: string): void {
+    this.failures.push(reason);
+    for (const { key } of metrics) this.#reasons.set(keyOf(who, key), "failed");
   }
 
   /** The median of all rounds; undefined where there is no figure. */

@@ -10,24 +10,29 @@ export interface Column {
   readonly label: string;
 }
 
-/** One table: a line for each figure, a column for each tool, ratios to ssh in brackets. */
+/**
+ * One table: a line for each figure, a column for each tool, ratios to ssh in brackets. undefined
+ * where there is no figure at all.
+ */
 export function figuresTable(
   measures: readonly Measure[],
   columns: readonly Column[],
   results: Results,
-): string {
-  const head = ["", "unit", ...columns.map(({ label }) => label), "no tunnel"];
+  { titles = true }: { titles?: boolean } = {},
+): string | undefined {
   const lines = measures.flatMap(({ title, metrics }) =>
     metrics.map((metric) => [
-      `${title}: ${metric.label}`,
+      titles ? `${title}: ${metric.label}` : metric.label,
       metric.unit,
       ...columns.map(({ name }) => cell(name, metric, results)),
       format(results.get("direct", metric.key), metric.digits) ?? "",
     ])
-  );
-  // A measure that was not done has no line.
-  const kept = lines.filter((line) => line.slice(2).some((text) => text !== ""));
-  return table(head, kept);
+  ).filter((line) => line.slice(2).some((text) => text !== ""));
+  if (lines.length === 0) return undefined;
+  const head = ["", "unit", ...columns.map(({ label }) => label), "no tunnel"];
+  // Most have nothing to show without a tunnel.
+  const width = lines.some((line) => line.at(-1) !== "") ? head.length : head.length - 1;
+  return table(head.slice(0, width), lines.map((line) => line.slice(0, width)));
 }
 
 /** The targets, each with what was measured. */

@@ -17,7 +17,7 @@ import { skipUnlessDropbear, startDropbear } from "../support/dropbear.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
 import { startAgent } from "../support/ssh_agent.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
-import { run, skipUnless, tempDir } from "../support/tools.ts";
+import { run, skipUnless, tempDir, waitFor } from "../support/tools.ts";
 import { warned } from "../support/warnings.ts";
 
 const sshd = skipUnless("sshd", "ssh-keygen");
@@ -166,6 +166,32 @@ test(
     assert.equal(token.asked.length, 1, token.asked.join("\n"));
   },
 );
+
+test("further connections ask for no code, and trouble no server with it", withOath, async () => {
+  const { server, code } = await codeServer("publickey,keyboard-interactive");
+  await using _server = server;
+  const person = new Holder(code);
+  await warned(async (warnings) => {
+    await using tunnel = await connect({
+      host: server.host,
+      port: server.port,
+      username: server.user,
+      hostKeys: server.hostKeys.map((key) => key.fingerprint),
+      identityFiles: [server.identity],
+      agent: "none",
+      prompter: person,
+      connections: 3,
+    });
+    await waitFor(() => warnings.length > 0);
+    assert.deepEqual(warnings, [
+      `${server.host}:${server.port}: no further connection: the login takes an answer that is ` +
+      "good only once, and nobody is asked for it in the background; going on with 1 of 3",
+    ]);
+    assert.equal(tunnel.connections, 1);
+  });
+  assert.equal(person.asked.length, 1);
+  assert.equal(server.log().match(/Connection from/g)?.length, 1);
+});
 
 test("a server that wants a code and then a key gets both", withOath, async () => {
   const { server, code } = await codeServer("keyboard-interactive,publickey");

@@ -65,9 +65,10 @@ Object.assign(
     init: loaded,
     createCipher: (config) => {
       const { cipherInfo, cipherKey, cipherIV, seqno, onWrite } = config.outbound;
-      const encryption = encryptionOf(cipherInfo, cipherKey, cipherIV, settingsOf(onWrite));
+      const settings = settingsOf(onWrite);
+      const encryption = encryptionOf(cipherInfo, cipherKey, cipherIV, settings);
       if (encryption === undefined) return engineCiphers.createCipher(config);
-      return new PacketCipher(encryption, seqno, onWrite);
+      return new PacketCipher(encryption, seqno, onWrite, settings);
     },
     createDecipher: (config) => {
       const { decipherInfo, decipherKey, decipherIV, seqno, onPayload } = config.inbound;

@@ -76,17 +76,25 @@ export class PacketCipher {
   outSeqno: number;
   readonly #encryption: Encryption;
   readonly #onWrite: (data: Buffer) => void;
+  readonly #settings: CipherSettings;
   #dead = false;
 
   /**
    * @param encryption The cipher, with its key.
    * @param seqno The next packet's number.
    * @param onWrite Sends bytes.
+   * @param settings The connection's own.
    */
-  constructor(encryption: Encryption, seqno: number, onWrite: (data: Buffer) => void) {
+  constructor(
+    encryption: Encryption,
+    seqno: number,
+    onWrite: (data: Buffer) => void,
+    settings: CipherSettings,
+  ) {
     this.#encryption = encryption;
     this.outSeqno = seqno;
     this.#onWrite = onWrite;
+    this.#settings = settings;
   }
 
   /** Sends nothing from now on. */
@@ -108,8 +116,9 @@ export class PacketCipher {
     if (padding < MIN_PADDING) padding += blockLength;
     const length = 1 + payloadLength + padding;
     if (length > LARGEST_PACKET) throw new RangeError("the packet is larger than any may be");
-    const size = LENGTH_BYTES + length + TAIL_BYTES;
-    const packet = Buffer.allocUnsafe(PACKET_AT + size).subarray(PACKET_AT);
+    const size = PACKET_AT + LENGTH_BYTES + length + TAIL_BYTES;
+    const memory = this.#settings.sendBuffer?.take(size) ?? Buffer.allocUnsafe(size);
+    const packet = memory.subarray(PACKET_AT);
     packet.writeUInt32BE(length, 0);
     packet[LENGTH_BYTES] = padding;
     fillRandomly(packet, LENGTH_BYTES + 1 + payloadLength, padding);
@@ -125,6 +134,8 @@ export class PacketCipher {
     if (this.#dead) return;
     const data = this.#encryption.encrypt(packet, packet.readUInt32BE(0), this.outSeqno);
     this.outSeqno = (this.outSeqno + 1) >>> 0;
+    // Where the result lies elsewhere, the packet itself is never sent.
+    if (data.buffer !== packet.buffer) this.#settings.sendBuffer?.release(packet);
     this.#onWrite(data);
   }
 }

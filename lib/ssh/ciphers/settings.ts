@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { SendBuffer } from "../send_buffer.ts";
+
 /** Bytes of a packet that every peer takes, as ssh2 has it (RFC 4253 section 6.1). */
 const USUAL_PACKET = 35_000;
 
@@ -20,6 +22,8 @@ export interface CipherSettings {
   systemCrypto: boolean;
   /** Bytes that a received packet may have, without its length field and tag. */
   largestPacket: number;
+  /** Memory for the packets that are sent; without it each has its own. */
+  sendBuffer?: SendBuffer;
 }
 
 /** What of ssh2's protocol machine outlives its ciphers. */
