@@ -14,9 +14,8 @@ export interface Latency {
 /** Bytes of a question. */
 const SIZE = 64;
 const QUESTION = new Uint8Array(SIZE).fill(0x65);
-/** Questions that are asked before the first that counts, for so many milliseconds at the most. */
-const WARM_UP = 20;
-const WARM_UP_TIME = 50;
+/** Milliseconds in which the questions do not count: a runtime compiles what it runs often. */
+const WARM_UP = 500;
 /** Milliseconds to wait for one answer. */
 const PATIENCE = 20_000;
 
@@ -36,8 +35,8 @@ export async function echo(
 ): Promise<Latency> {
   const socket = await connectTo(port);
   try {
-    const warm = performance.now() + WARM_UP_TIME;
-    for (let index = 0; index < WARM_UP && performance.now() < warm; index++) await ask(socket);
+    const warm = performance.now() + WARM_UP;
+    while (performance.now() < warm) await ask(socket);
     const times: number[] = [];
     const end = performance.now() + seconds * 1_000;
     for (let now = performance.now(); now < end;) {
@@ -56,7 +55,8 @@ export async function echo(
 export async function connects(
   { port, seconds, parallel }: { port: number; seconds: number; parallel: number },
 ): Promise<Latency & { perSecond: number }> {
-  await connectAndAsk(port);
+  const warm = performance.now() + WARM_UP;
+  while (performance.now() < warm) await connectAndAsk(port);
   const times: number[] = [];
   const begin = performance.now();
   const end = begin + seconds * 1_000;
