@@ -80,8 +80,8 @@ export class UserAuth {
       return judge(hostKey, verdict);
     };
     const handlers = protocol._handlers;
-    // RFC 4253 section 10 would let requests follow at once. But then sshd's answer waits, by Nagle's
-    // algorithm, until our kernel acknowledges this one: 40 ms, and a round trip is not spared.
+    // RFC 4253 section 10 would let requests follow at once. On loopback that costs 40 ms: sshd's
+    // answer waits, by Nagle's algorithm, until our kernel acknowledges this one.
     this.ready = new Promise((resolve) => {
       handlers.SERVICE_ACCEPT = (_protocol, service) => {
         if (service === "ssh-userauth") resolve();

@@ -95,7 +95,8 @@ the same tool as the one before.
 - **Transfers** go on for a fixed time, of which the beginning does not count. What counts is what
   has arrived at the receiving end. Processor time is the client process's own, user and system.
 - **Echo** asks over one connection, 64 bytes at a time, each question after the answer to the one
-  before; the first half second does not count. Beside a transfer, another process makes one on the same session.
+  before; the first half second does not count. Beside a transfer, another process makes one on
+  the same session.
 - **Connect and echo** begins with connecting to the forward and ends with the answer to 64 bytes;
   the first half second does not count.
 - **Long links** are a process between client and sshd that passes bytes on half a round trip after
