@@ -12,14 +12,14 @@ import { runtime } from "../lib/runtime.ts";
 import {
   CIPHER_PATHS,
   type CipherPath,
-  ciphersReady,
   type Direction,
   direction,
+  loadCiphers,
   type Receiver,
   send,
 } from "./support/packet_ciphers.ts";
 
-await ciphersReady;
+await loadCiphers();
 
 for (const path of CIPHER_PATHS) {
   test(`${path.name}: what we encrypt ssh2 decrypts, and the other way round`, () => {

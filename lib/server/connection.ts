@@ -7,7 +7,7 @@ import type { Socket } from "node:net";
 import { formatAddress } from "../dialer.ts";
 import { messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
-import { cipherSettings } from "../ssh/ciphers/settings.ts";
+import { cipherSettings } from "../ssh/ciphers/engine.ts";
 import { holdDuringExchange } from "../ssh/rekey.ts";
 import { Transport } from "../ssh/transport.ts";
 import { type Authorize, guard, type ServerAuthMethod } from "./auth.ts";

@@ -7,7 +7,8 @@ import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import type { AuthContext, Connection, ServerChannel } from "ssh2";
 import { DEFAULT_ALGORITHMS } from "../ssh/algorithms.ts";
-import { cipherSettings, LARGEST_PACKET } from "../ssh/ciphers/settings.ts";
+import { cipherSettings } from "../ssh/ciphers/engine.ts";
+import { LARGEST_PACKET } from "../ssh/ciphers/settings.ts";
 import { engineMethods, offerMethods } from "../ssh/kex_methods.ts";
 import { type EngineProtocol, Server, type SshKey } from "../ssh/ssh2.ts";
 

@@ -11,7 +11,8 @@ import { logger } from "../log.ts";
 import { type AlgorithmChoice, type Algorithms, chooseAlgorithms } from "./algorithms.ts";
 import { Authenticator, type Credentials } from "./auth.ts";
 import { PacketDecipher } from "./ciphers/packets.ts";
-import { cipherSettings, LARGEST_PACKET } from "./ciphers/settings.ts";
+import { cipherSettings, ciphersReady } from "./ciphers/engine.ts";
+import { LARGEST_PACKET } from "./ciphers/settings.ts";
 import { systemCrypto } from "./ciphers/system_crypto.ts";
 import { certificateAlgorithms, offerCertificates } from "./certificate_exchange.ts";
 import type { HostKeyVerifier } from "./host_keys.ts";
@@ -143,7 +144,7 @@ export function handshake(
       restart();
     };
 
-    options.hostKeys.preferredAlgorithms(name).then((preferred) => {
+    Promise.all([options.hostKeys.preferredAlgorithms(name), ciphersReady]).then(([preferred]) => {
       // ssh2 hears only what comes after connect(): a server may have hung up while files were read.
       if (transport.lost) return onError(new Error("Connection lost before handshake"));
       const { systemCrypto: mayUseSystem = true } = options;

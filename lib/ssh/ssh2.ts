@@ -8,9 +8,6 @@
  */
 import type { Buffer } from "node:buffer";
 import type { Duplex } from "node:stream";
-// Before ssh2: modules are evaluated in the order of their imports.
-import "./ciphers/engine.ts";
-import type { CipherOwner } from "./ciphers/settings.ts";
 import ssh2, { type ClientChannel, type ParsedKey as SshKey } from "ssh2";
 
 export type { ClientChannel, SshKey };
@@ -24,7 +21,7 @@ export interface EngineClient extends ssh2.Client {
 }
 
 /** The protocol machine below a client or a server connection. */
-export interface EngineProtocol extends CipherOwner {
+export interface EngineProtocol {
   readonly _handlers: EngineHandlers;
   /** Whether this end is the server. */
   readonly _server: boolean;

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { SessionError } from "../../lib/errors.ts";
 import { connectHost } from "../../lib/ssh/host.ts";
 import { flippingPath } from "../support/flipping_path.ts";
-import { CIPHER_PATHS, ciphersReady } from "../support/packet_ciphers.ts";
+import { CIPHER_PATHS, loadCiphers } from "../support/packet_ciphers.ts";
 import { startSshd } from "../support/sshd.ts";
 import { echoServer } from "../support/tcp.ts";
 import { skipUnless } from "../support/tools.ts";
@@ -18,7 +18,7 @@ const skip = skipUnless("sshd", "ssh-keygen");
 /** In a length, in the packet behind it, and somewhere. */
 const OFFSETS = [0, 2, 3, 4, 30, 50_000];
 
-await ciphersReady;
+await loadCiphers();
 
 for (const path of CIPHER_PATHS) {
   test(

@@ -3,8 +3,8 @@ import { Buffer } from "node:buffer";
 import { randomBytes } from "node:crypto";
 import crypto from "ssh2/lib/protocol/crypto.js";
 import { DEFAULT_ALGORITHMS } from "../../lib/ssh/algorithms.ts";
-import { engineCiphers } from "../../lib/ssh/ciphers/engine.ts";
-import { type CipherSettings, cipherSettings } from "../../lib/ssh/ciphers/settings.ts";
+import { ciphersReady, ourCipher, ourDecipher } from "../../lib/ssh/ciphers/engine.ts";
+import { type CipherSettings, usualSettings } from "../../lib/ssh/ciphers/settings.ts";
 import { systemCrypto } from "../../lib/ssh/ciphers/system_crypto.ts";
 
 /** One way to carry a cipher out. */
@@ -78,7 +78,7 @@ export function direction(path: CipherPath, { seqno = 0, iv, by = {} }: Start = 
   const info = crypto.CIPHER_INFO[path.cipher];
   const key = randomBytes(info.keyLen);
   const vector = iv ?? randomBytes(info.ivLen);
-  const maker = (who: "ours" | "ssh2" = "ours") => who === "ours" ? crypto : engineCiphers;
+  const { sender: sending = "ours", receiver: reading = "ours" } = by;
   const sent: Buffer[] = [];
   const onWrite = (data: Buffer) => void sent.push(Buffer.from(data));
   const receiving = () => {
@@ -88,9 +88,8 @@ export function direction(path: CipherPath, { seqno = 0, iv, by = {} }: Start = 
       payloads.push(payload);
       return made.verdict;
     };
-    const settings = cipherSettings({ _onWrite: onWrite, _onPayload: onPayload });
-    settings.systemCrypto = path.systemCrypto;
-    const receiver: Receiver = maker(by.receiver).createDecipher({
+    const settings = { ...usualSettings(), systemCrypto: path.systemCrypto };
+    const engine = crypto.createDecipher({
       inbound: {
         decipherInfo: info,
         decipherKey: Buffer.from(key),
@@ -99,23 +98,25 @@ export function direction(path: CipherPath, { seqno = 0, iv, by = {} }: Start = 
         onPayload,
       },
     });
+    const receiver: Receiver = reading === "ours" ? ourDecipher(engine, settings) : engine;
     return { receiver, payloads, settings };
   };
   const first = receiving();
+  const engine = crypto.createCipher({
+    outbound: {
+      cipherInfo: info,
+      cipherKey: Buffer.from(key),
+      cipherIV: Buffer.from(vector),
+      seqno,
+      onWrite,
+    },
+  });
   const made: Direction = {
     ...first,
     again: receiving,
     sent,
     verdict: undefined,
-    sender: maker(by.sender).createCipher({
-      outbound: {
-        cipherInfo: info,
-        cipherKey: Buffer.from(key),
-        cipherIV: Buffer.from(vector),
-        seqno,
-        onWrite,
-      },
-    }),
+    sender: sending === "ours" ? ourCipher(engine, first.settings) : engine,
   };
   return made;
 }
@@ -132,5 +133,7 @@ export function send(sender: Sender, payload: Uint8Array): void {
   sender.encrypt(packet);
 }
 
-/** Settles when ciphers can be made. */
-export const ciphersReady: Promise<unknown> = crypto.init;
+/** Has both sides loaded what their ciphers need. */
+export async function loadCiphers(): Promise<void> {
+  await Promise.all([ciphersReady, crypto.init]);
+}

@@ -275,17 +275,6 @@ export class PacketDecipher {
   }
 }
 
-/**
- * Whether what is received is read by a decipher of ours: then a packet may be as large as the
- * settings say, and the bytes that were received need not outlast the reading.
- *
- * @param decipher What ssh2 reads with.
- * @returns Whether it is so.
- */
-export function isPacketDecipher(decipher: unknown): decipher is PacketDecipher {
-  return decipher instanceof PacketDecipher;
-}
-
 const random = Buffer.alloc(RANDOM_BYTES);
 let used = RANDOM_BYTES;
 

@@ -1,6 +1,5 @@
 /**
- * What a connection says of its ciphers. ssh2 makes them again at each exchange of keys, and tells
- * them no more of the connection than two functions of its own: by these it is known.
+ * What a connection says of its ciphers.
  *
  * @module
  */
@@ -26,35 +25,7 @@ export interface CipherSettings {
   sendBuffer?: SendBuffer;
 }
 
-/** What of ssh2's protocol machine outlives its ciphers. */
-export interface CipherOwner {
-  /** Sends bytes. */
-  readonly _onWrite: (data: never) => void;
-  /** Takes each payload. */
-  readonly _onPayload: (payload: never) => unknown;
-}
-
-const known = new WeakMap<object, CipherSettings>();
-
-/**
- * The settings of a connection, to be changed.
- *
- * @param protocol ssh2's protocol machine, new.
- * @returns What its ciphers look at.
- */
-export function cipherSettings(protocol: CipherOwner): CipherSettings {
-  const settings = settingsOf(protocol._onWrite);
-  known.set(protocol._onWrite, settings);
-  known.set(protocol._onPayload, settings);
-  return settings;
-}
-
-/**
- * The same by what ssh2 tells a cipher.
- *
- * @param callback One of the protocol machine's two functions.
- * @returns The connection's settings, or the usual ones where it has none.
- */
-export function settingsOf(callback: (data: never) => unknown): CipherSettings {
-  return known.get(callback) ?? { systemCrypto: true, largestPacket: USUAL_PACKET };
+/** The settings of a connection of which nobody has said anything. */
+export function usualSettings(): CipherSettings {
+  return { systemCrypto: true, largestPacket: USUAL_PACKET };
 }
