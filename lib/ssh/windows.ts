@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isPacketDecipher } from "./ciphers/packets.ts";
+import { PacketDecipher } from "./ciphers/packets.ts";
 import { RoundTrip } from "./round_trip.ts";
 import type { EngineClient } from "./ssh2.ts";
 import type { Transport } from "./transport.ts";
@@ -64,7 +64,7 @@ export class Windows {
   }
 
   #replaceOffers({ _protocol: protocol }: EngineClient): void {
-    const packet = isPacketDecipher(protocol._decipher) ? LARGE_PACKET : USUAL_PACKET;
+    const packet = protocol._decipher instanceof PacketDecipher ? LARGE_PACKET : USUAL_PACKET;
     for (const name of ["directTcpip", "openssh_directStreamLocal", "session"] as const) {
       const open = protocol[name].bind(protocol);
       protocol[name] = (channel, usual, _packet, where) => {
