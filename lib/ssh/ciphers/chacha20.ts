@@ -9,7 +9,7 @@ import { createCipheriv } from "node:crypto";
 /** "expand 32-byte k". */
 const CONSTANTS = [0x61707865, 0x3320646e, 0x79622d32, 0x6b206574] as const;
 
-/** Where the quarter rounds of a double round work: on columns, then on diagonals. */
+/** The state, of one block at a time. */
 const x = new Uint32Array(16);
 
 /**
