@@ -1,7 +1,10 @@
 /**
  * Runs the tests under one runtime, and ends with the line `N passed, N failed, N skipped`:
  *
- *     deno run -A scripts/test.ts deno|bun|node [--long] [files…]
+ *     deno run -A scripts/test.ts deno|bun|node [--long] [--cipher=NAME] [--no-ffi] [files…]
+ *
+ * With --cipher every sshd of the tests takes that cipher only; with --no-ffi Deno may not use the
+ * system's libcrypto. So each way to encrypt can be put through the whole suite.
  *
  * The status is 0 only if tests ran, none failed and, where CI=true, none was skipped.
  */
@@ -26,6 +29,8 @@ import { findSecrets } from "./secrets.ts";
 /** Most tests wait most of the time: two files at once, as Node's own runner is told below. */
 const PROCESSES = 2;
 
+const OPTION = /^--(?:long|no-ffi|cipher=.+)$/;
+
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** One test, as a JUnit report tells it. */
@@ -39,11 +44,14 @@ interface TestCase {
 
 async function main(args: string[]): Promise<number> {
   const [runtime, ...rest] = args;
-  const unknown = rest.find((arg) => arg.startsWith("-") && arg !== "--long");
+  const unknown = rest.find((arg) => arg.startsWith("-") && !OPTION.test(arg));
   if ((runtime !== "deno" && runtime !== "bun" && runtime !== "node") || unknown !== undefined) {
-    console.error("usage: deno run -A scripts/test.ts deno|bun|node [--long] [files…]");
+    const options = "[--long] [--cipher=NAME] [--no-ffi]";
+    console.error(`usage: deno run -A scripts/test.ts deno|bun|node ${options} [files…]`);
     return 2;
   }
+  const noFfi = rest.includes("--no-ffi");
+  const cipher = rest.find((arg) => arg.startsWith("--cipher="))?.split("=")[1];
   const named = rest.filter((arg) => !arg.startsWith("-"));
   const files = named.length > 0 ? named : testFiles({ long: rest.includes("--long") });
   if (files.length === 0) throw new Error("there are no test files");
@@ -57,11 +65,16 @@ async function main(args: string[]): Promise<number> {
 
   const folder = mkdtempSync(join(tmpdir(), "fairlead-junit-"));
   try {
-    const env = watchSecrets(folder);
+    const env = {
+      ...watchSecrets(folder),
+      ...(cipher === undefined ? {} : { FAIRLEAD_TEST_CIPHER: cipher }),
+      ...(noFfi ? { FAIRLEAD_TEST_NO_FFI: "1" } : {}),
+    };
     const parts = await Promise.all(
       split(files, runtime === "node" ? 1 : PROCESSES).map(async (part, index) => {
         const report = join(folder, `junit-${index}.xml`);
-        const status = await show(COMMANDS[runtime](part, report), { env, later: index > 0 });
+        const command = COMMANDS[runtime](part, report, { noFfi });
+        const status = await show(command, { env, later: index > 0 });
         return {
           status,
           cases: existsSync(report) ? parseJUnit(readFileSync(report, "utf8")) : [],
@@ -126,8 +139,9 @@ function testFiles({ long }: { long: boolean }): string[] {
 /** How each runtime runs test files and writes a JUnit report. */
 const COMMANDS = {
   // Types are checked by `deno task check`.
-  deno: (files: string[], report: string) => [
-    ...[process.execPath, "test", "-A", "--no-check", `--junit-path=${report}`],
+  deno: (files: string[], report: string, { noFfi }: { noFfi: boolean }) => [
+    ...[process.execPath, "test", "-A", ...(noFfi ? ["--deny-ffi"] : []), "--no-check"],
+    `--junit-path=${report}`,
     ...files,
   ],
   bun: (files: string[], report: string) => [

@@ -35,7 +35,9 @@ export interface Fairlead extends Running {
 export function scriptCommand(script: string): [string, string[]] {
   const path = resolve(ROOT, script);
   if ("deno" in process.versions) {
-    return [process.execPath, ["run", "-A", `--config=${ROOT}deno.json`, path]];
+    // As scripts/test.ts --no-ffi has it.
+    const denied = process.env["FAIRLEAD_TEST_NO_FFI"] === undefined ? [] : ["--deny-ffi"];
+    return [process.execPath, ["run", "-A", ...denied, `--config=${ROOT}deno.json`, path]];
   }
   return [process.execPath, [path]];
 }

@@ -71,6 +71,8 @@ function sshdConfig(
   place: { dir: string; port: number; address: string; hostKeys: KeyPair[] },
 ): string {
   const { config = [], password, pam } = options;
+  // Of scripts/test.ts --cipher.
+  const cipher = process.env["FAIRLEAD_TEST_CIPHER"];
   // The first value wins in sshd_config, and a Match block reaches to the end of the file.
   const match = config.findIndex((line) => /^\s*match\b/i.test(line));
   const [first, last] = match < 0 ? [config, []] : [config.slice(0, match), config.slice(match)];
@@ -90,6 +92,7 @@ function sshdConfig(
     "MaxStartups 1000",
     "MaxSessions 1000",
     "LogLevel DEBUG1",
+    ...(cipher === undefined ? [] : [`Ciphers ${cipher}`]),
     // Newer servers shut out an address after a few failures, which tests make on purpose.
     ...(sshdVersion() >= 9.8 ? ["PerSourcePenalties no"] : []),
     ...last,
