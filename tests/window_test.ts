@@ -10,6 +10,8 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 /** What each channel may have beyond the budget. */
 const FLOOR = 4 * KIB;
+/** What one may have that moves data, and whose reader keeps up; or a 64th of the budget. */
+const ENTITLED = MIB;
 /** The part of a window that a busy channel is refilled by. */
 const REFILL = 1 / 8;
 
@@ -180,6 +182,17 @@ test("64 busy channels have about the same each, and leave room for the next one
   assert.ok(open().open >= 64 * KIB);
 });
 
+test("connections that were busy and are kept leave enough for each that comes after", () => {
+  const over = path(50);
+  const budget = new WindowBudget();
+  for (let count = 1; count <= 100; count++) {
+    const window = new ChannelWindow(budget, over.roundTrip, over.now);
+    const [came = 0] = carry([window], over, { trips: 20 });
+    assert.ok(came >= ENTITLED * 7 / 8, `${came} bytes a round trip through number ${count}`);
+  }
+  assert.ok(budget.granted <= 64 * MIB + 100 * ENTITLED, String(budget.granted));
+});
+
 test("the budget holds, whatever happens, and all of it comes back", () => {
   const step = fc.record({
     what: fc.constantFrom("open", "receive", "receive", "read", "read", "refill", "end", "close"),
@@ -219,7 +232,11 @@ test("the budget holds, whatever happens, and all of it comes back", () => {
           const held = windows.map(({ window, unread }) => window.open + unread);
           assert.ok(windows.every(({ window }) => window.open >= 0));
           assert.equal(budget.granted, held.reduce((sum, bytes) => sum + bytes, 0));
-          assert.ok(budget.granted <= limit + FLOOR * windows.length);
+          // While it moves data, and when it opens.
+          const entitled = Math.min(ENTITLED, limit / 64);
+          const opening = Math.min(64 * KIB, limit / 32);
+          const floor = Math.max(FLOOR, entitled, opening);
+          assert.ok(budget.granted <= limit + floor * windows.length);
         }
         for (const { window } of windows) window.close();
         assert.equal(budget.granted, 0);

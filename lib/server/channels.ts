@@ -8,7 +8,7 @@ import { type Address, isUnix, type TcpAddress } from "../dialer.ts";
 import { codeOf, messageOf } from "../errors.ts";
 import { relay, type RelayResult } from "../forward/relay.ts";
 import { logger } from "../log.ts";
-import { SshChannel } from "../ssh/channel.ts";
+import { MIN_PACKET, SshChannel } from "../ssh/channel.ts";
 import { engineChannel } from "../ssh/ssh2.ts";
 import type { Transport } from "../ssh/transport.ts";
 import { ChannelWindow } from "../ssh/window.ts";
@@ -31,8 +31,6 @@ const log = logger("server");
 
 /** Channels that one client may have open: each holds a socket and up to two windows of memory. */
 const MAX_CHANNELS = 1024;
-/** Bytes that a client must be ready to take in one packet; ssh2 sends 0 bytes for ever to 0. */
-const MIN_PACKET = 256;
 
 /** What ssh2 refuses by itself, it refuses without a word. */
 const DEFAULT_WORDS: ReadonlyMap<number, string> = new Map([

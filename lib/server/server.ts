@@ -9,6 +9,7 @@ import { SessionError } from "../errors.ts";
 import type { CloseOptions } from "../forward/connections.ts";
 import { Listener } from "../forward/listener.ts";
 import { logger } from "../log.ts";
+import { ciphersReady } from "../ssh/ciphers/engine.ts";
 import { fingerprint } from "../ssh/known_hosts.ts";
 import { parseKey, type SshKey } from "../ssh/ssh2.ts";
 import type { Authorize, ServerAuthMethod } from "./auth.ts";
@@ -99,6 +100,7 @@ export async function serve(options: ServeOptions): Promise<SshServer> {
     connectTimeout: options.connectTimeout ?? DEFAULT_CONNECT_TIMEOUT,
     loginGraceTime: options.loginGraceTime ?? DEFAULT_LOGIN_GRACE_TIME,
   };
+  await ciphersReady;
   const engine = newEngine(hostKeys, (connection) => {
     connections.get(connection._sock)?.adopt(connection);
   });

@@ -116,9 +116,7 @@ export class Spread {
   fill(pause = 0): void {
     if (this.#filling !== undefined || this.#refused || this.#open >= this.#wanted) return;
     const stop = this.#filling = new AbortController();
-    void this.#fill(pause, stop.signal).finally(() => {
-      if (this.#filling === stop) this.#filling = undefined;
-    });
+    void this.#fill(pause, stop);
   }
 
   /** Leaves all of them, and makes new ones. */
@@ -215,7 +213,16 @@ export class Spread {
     return 1 + this.#others.size;
   }
 
-  async #fill(pause: number, signal: AbortSignal): Promise<void> {
+  async #fill(pause: number, stop: AbortController): Promise<void> {
+    try {
+      await this.#makeMissing(pause, stop.signal);
+    } finally {
+      // Before anything else happens: a loss that comes now must find nobody at it.
+      if (this.#filling === stop) this.#filling = undefined;
+    }
+  }
+
+  async #makeMissing(pause: number, signal: AbortSignal): Promise<void> {
     const { clock, retries = Infinity } = this.#options;
     let failures = 0;
     let wait = pause;

@@ -16,6 +16,9 @@ import type { ChannelWindow } from "./window.ts";
 
 const log = logger("ssh");
 
+/** Bytes that a peer must be ready to take in one packet; ssh2 sends 0 bytes for ever to 0. */
+export const MIN_PACKET = 256;
+
 /** Bytes that wait on each side of a channel before its writer is told to pause. */
 const HIGH_WATER = 64 * 1024;
 
@@ -84,6 +87,8 @@ export class SshChannel extends Duplex {
     const chunk: Buffer | null = super.read(size);
     // _read() is not called for the last of what waits.
     if (chunk !== null) this.wasRead();
+    // Node waits for as much as was asked for; the window may be smaller.
+    else if (size !== undefined && size > this.readableLength) this.#tell(this.#window.fit(size));
     return chunk;
   }
 
@@ -189,10 +194,14 @@ export class SshChannel extends Duplex {
 
   #grant(): void {
     this.#granting = false;
-    const { outgoing, _client } = this.#codec;
     if (!this.#open) return;
-    const bytes = this.#window.refill(this.#piece < BURST && this.#unread === 0 ? 0 : REFILL);
-    if (bytes > 0) _client._protocol.channelWindowAdjust(outgoing.id, bytes);
+    this.#tell(this.#window.refill(this.#piece < BURST && this.#unread === 0 ? 0 : REFILL));
+  }
+
+  /** Tells the peer what it was granted. */
+  #tell(bytes: number): void {
+    const { outgoing, _client } = this.#codec;
+    if (bytes > 0 && this.#open) _client._protocol.channelWindowAdjust(outgoing.id, bytes);
   }
 
   #peerEnded(): void {

@@ -16,7 +16,7 @@ import {
 } from "../dialer.ts";
 import { ConnectionError, messageOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
-import { SshChannel } from "./channel.ts";
+import { MIN_PACKET, SshChannel } from "./channel.ts";
 import { ChannelTimeouts } from "./channel_timeouts.ts";
 import { CommandChannel, type RemoteCommand } from "./command.ts";
 import { handshake, type HandshakeOptions } from "./handshake.ts";
@@ -272,6 +272,11 @@ export class SshClient implements Dialer {
         }
         this.#windows.roundTrip.note(performance.now() - begun);
         const channel = adopt(engineStream, window);
+        if (engineChannel(engineStream).outgoing.packetSize < MIN_PACKET) {
+          channel.destroy();
+          const message = `the server takes no packets of data for ${what}`;
+          return fail(new ConnectionError(message, { code: "protocol-error" }));
+        }
         // An open cannot be taken back: who gave up meanwhile must not leak the channel.
         if (settle()) resolve(channel);
         else channel.destroy();

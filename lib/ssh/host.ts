@@ -210,18 +210,21 @@ export async function connectHost(
   const reach = {
     reached: once(attempt.reached),
     reachTimeout: attempt.reachTimeout,
-    windowBudget: attempt.windowBudget ?? new WindowBudget(options.windowBudget),
   };
+  const windowBudget = attempt.windowBudget ?? new WindowBudget(options.windowBudget);
   let hop: Hop | undefined;
   for (const [index, server] of way.slice(0, -1).entries()) {
     const name = hopName(server, index + 1, way.length - 1);
     try {
-      hop = { client: await connectOne(server, hop, reach, attempt.hostKeys), name };
+      // What a hop carries is read at once, and the last server's windows bound it already.
+      const through = { ...reach, windowBudget: new WindowBudget() };
+      hop = { client: await connectOne(server, hop, through, attempt.hostKeys), name };
     } catch (error) {
       throw hopFailure(name, error);
     }
   }
-  return await connectOne(way.at(-1) ?? options, hop, reach, attempt.hostKeys);
+  const last = { ...reach, windowBudget };
+  return await connectOne(way.at(-1) ?? options, hop, last, attempt.hostKeys);
 }
 
 /** The servers in the order to connect to them. */

@@ -15,7 +15,7 @@ import {
 } from "../dialer.ts";
 import { ConnectionError, ForwardError, messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
-import { SshChannel } from "./channel.ts";
+import { MIN_PACKET, SshChannel } from "./channel.ts";
 import type { ChannelTimeouts } from "./channel_timeouts.ts";
 import { listenFailure, overrideWarning } from "./refusals.ts";
 import { type ChannelOpen, engineChannel, type EngineClient } from "./ssh2.ts";
@@ -164,6 +164,11 @@ export class Listeners {
         const window = this.#windows.next();
         const codec = engineChannel(this.#windows.offer(window, accept));
         channel = new SshChannel(codec, this.#transport, window);
+        if (codec.outgoing.packetSize < MIN_PACKET) {
+          channel.destroy();
+          const message = "the server takes no packets of data";
+          throw new ConnectionError(message, { code: "protocol-error" });
+        }
         const type = isUnix(address) ? "forwarded-streamlocal@openssh.com" : "forwarded-tcpip";
         return this.#timeouts.watch(type, channel);
       },

@@ -85,11 +85,11 @@ export class ChannelWindow {
    * @returns false where it was more than its window.
    */
   receive(bytes: number): boolean {
-    const unread = this.#held - this.#open;
+    const keepsUp = this.#keepsUp;
     this.#open -= bytes;
     this.#carried += bytes;
     // Whoever does not keep up with a small window needs no larger one.
-    if (unread < this.#size / 4) this.#count(bytes);
+    if (keepsUp) this.#count(bytes);
     return this.#open >= 0;
   }
 
@@ -110,10 +110,19 @@ export class ChannelWindow {
    */
   refill(least: number): number {
     if (this.#ended) return 0;
-    const more = this.#budget.take(this.#held, this.#size, least);
-    this.#open += more;
-    this.#held += more;
-    return more;
+    const moves = this.#carried >= CARRIED && this.#keepsUp;
+    const floor = moves ? Math.min(this.#least, this.#budget.entitled) : 0;
+    return this.#take(this.#size, { least, floor });
+  }
+
+  /**
+   * Makes room for a piece that is to be read as a whole.
+   *
+   * @param bytes Its length.
+   * @returns Bytes that the peer is to be granted, or 0.
+   */
+  fit(bytes: number): number {
+    return this.#ended ? 0 : this.#take(bytes, { floor: bytes });
   }
 
   /** Nothing more can come; what was received may still wait to be read. */
@@ -131,6 +140,18 @@ export class ChannelWindow {
     this.#closed = true;
     this.#give(this.#held);
     this.#budget.close(this.#opening);
+  }
+
+  #take(wanted: number, limits: { least?: number; floor: number }): number {
+    const more = this.#budget.take(this.#held, wanted, limits);
+    this.#open += more;
+    this.#held += more;
+    return more;
+  }
+
+  /** Whether little waits to be read. */
+  get #keepsUp(): boolean {
+    return this.#held - this.#open < this.#size / 4;
   }
 
   #give(bytes: number): void {

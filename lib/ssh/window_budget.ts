@@ -12,8 +12,14 @@ const DEFAULT_BUDGET = 64 * MIB;
 const SMALLEST_BUDGET = 64 * 1024;
 /** The largest first window in bytes: that of OpenSSH. */
 const LARGEST_OPENING = 2 * MIB;
+/** The part of the budget that a channel may hold, whatever is left, while it moves data. */
+const ENTITLED_SHARE = 1 / 64;
+/** The most of that in bytes: half of OpenSSH's window. */
+const MOST_ENTITLED = MIB;
 /** Bytes that each channel gets, whatever the others hold: without a window it would never end. */
 const FLOOR = 4 * 1024;
+/** The same for the first window, where there are so few channels that it is not smaller anyway. */
+const OPENING_FLOOR = 64 * 1024;
 /** The part of the budget that the first of all channels opens with. */
 const OPENING_SHARE = 1 / 32;
 /** How fast first windows shrink as they add up: 40 KiB for the hundredth, FLOOR for the thousandth. */
@@ -38,8 +44,10 @@ export function checkWindowBudget(bytes = DEFAULT_BUDGET): void {
  * third each, n to one part in n + 1. A channel that has more than its share because it came first
  * is not refilled until it has no longer.
  *
- * Only the 4 KiB that every channel has in any case may exceed the budget: with 5,000 channels open
- * and idle, a third of it is still there for those that move something.
+ * What those hold that are idle by now is out of reach, and they could hold all of it. So something
+ * may exceed the budget: 64 KiB of what a channel opens with, and 1 MiB (or a 64th of a smaller
+ * budget) for one that moves data and whose reader keeps up. With 5,000 channels open and idle that
+ * never moved much, a third of the budget is still there.
  */
 export class WindowBudget {
   readonly #bytes: number;
@@ -59,6 +67,11 @@ export class WindowBudget {
     return this.#granted;
   }
 
+  /** Bytes that a channel may hold, whatever is left, while it moves data and its reader keeps up. */
+  get entitled(): number {
+    return Math.min(MOST_ENTITLED, Math.floor(this.#bytes * ENTITLED_SHARE));
+  }
+
   /** Whether so many channels hold so much that a newcomer must show first that it needs more. */
   get scarce(): boolean {
     return this.#granted > this.#bytes / 2;
@@ -73,7 +86,8 @@ export class WindowBudget {
   open(): number {
     const unused = Math.max(0, 1 - this.#openings / this.#bytes);
     const largest = Math.min(LARGEST_OPENING, this.#bytes * OPENING_SHARE);
-    const opening = this.take(0, Math.floor(largest * unused ** OPENING_DECAY));
+    const wanted = Math.floor(largest * unused ** OPENING_DECAY);
+    const opening = this.take(0, wanted, { floor: Math.min(wanted, OPENING_FLOOR) });
     this.#openings += opening;
     return opening;
   }
@@ -83,13 +97,15 @@ export class WindowBudget {
    *
    * @param held Bytes that it holds already.
    * @param wanted Bytes that it would like to hold.
-   * @param least Bytes below which nothing is taken, as a part of what it would hold then.
+   * @param limits `least`: what is less than this part of what it would hold then is not taken.
+   *   `floor`: bytes that it may hold whatever the others do, 4 KiB at least.
    * @returns Bytes more; 0 where it has its share.
    */
-  take(held: number, wanted: number, least = 0): number {
+  take(held: number, wanted: number, limits: { least?: number; floor?: number } = {}): number {
+    const { least = 0, floor = 0 } = limits;
     const left = this.#bytes - this.#granted;
     const share = held + Math.max(0, Math.floor((left - held) / 2));
-    const allowed = Math.max(FLOOR, Math.min(wanted, share));
+    const allowed = Math.max(FLOOR, floor, Math.min(wanted, share));
     const more = allowed - held;
     if (more <= 0 || more < allowed * least) return 0;
     this.#granted += more;
