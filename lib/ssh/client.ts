@@ -18,6 +18,7 @@ import { ConnectionError, messageOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
 import { MIN_PACKET, SshChannel } from "./channel.ts";
 import { ChannelTimeouts } from "./channel_timeouts.ts";
+import { cipherInUse } from "./ciphers/engine.ts";
 import { CommandChannel, type RemoteCommand } from "./command.ts";
 import { handshake, type HandshakeOptions } from "./handshake.ts";
 import { Listeners } from "./listeners.ts";
@@ -123,9 +124,10 @@ export class SshClient implements Dialer {
       route.stream.destroy();
       throw reason;
     }
-    log.info("session to {user}@{host} open", {
+    log.info("session to {user}@{host} open, encrypted with {cipher}", {
       user: options.username,
       host: formatAddress(options),
+      cipher: cipherInUse(engine._protocol),
     });
     return client = new SshClient(engine, transport, route, said, options);
   }

@@ -30,7 +30,12 @@ export interface EngineProtocol {
   /** The methods of the requests that are not answered yet: what a message 60 means. */
   readonly _authsQueue: string[];
   /** The key exchange; what the server signed is there only while its host key is judged. */
-  readonly _kex: { readonly sessionID: Buffer; readonly _sig: Buffer | undefined };
+  readonly _kex: {
+    readonly sessionID: Buffer;
+    readonly _sig: Buffer | undefined;
+    /** What was agreed on, from the client to the server. */
+    readonly negotiated: { readonly cs: { readonly cipher: string } };
+  };
   _hostVerifier: (key: Buffer, verdict: (permitted: boolean) => void) => boolean | undefined;
   /** Where each message passes, in and out. */
   readonly _packetRW: {

@@ -4,6 +4,7 @@
  * @module
  */
 import { type Algorithms, chooseAlgorithms } from "../ssh/algorithms.ts";
+import { systemCrypto } from "../ssh/ciphers/system_crypto.ts";
 
 /** Which list. */
 export type AlgorithmKind = keyof Algorithms;
@@ -32,4 +33,16 @@ export function algorithmList(kind: AlgorithmKind): (text: string) => string {
  */
 export function assembled(kind: AlgorithmKind, text: string | undefined): string {
   return chooseAlgorithms(text === undefined ? {} : { [kind]: text })[kind].join(",");
+}
+
+/**
+ * The same for ciphers, whose order depends on what is fast here.
+ *
+ * @param text The user's list, where there is one.
+ * @param mayUseSystem Whether the system's libcrypto counts; it does by default.
+ * @returns Names with commas.
+ */
+export function assembledCiphers(text: string | undefined, mayUseSystem = true): string {
+  const fastAes = mayUseSystem && systemCrypto()?.fast === true;
+  return chooseAlgorithms(text === undefined ? {} : { cipher: text }, [], fastAes).cipher.join(",");
 }

@@ -7,7 +7,7 @@
 import { isIP } from "node:net";
 import type { StrictHostKeyChecking } from "../ssh/host_keys.ts";
 import { authorityAlgorithms } from "../ssh/host_certificate.ts";
-import { algorithmList, assembled } from "./algorithm_lists.ts";
+import { algorithmList, assembled, assembledCiphers } from "./algorithm_lists.ts";
 import { DYNAMIC_FORWARD, LOCAL_FORWARD, REMOTE_FORWARD } from "./forwards.ts";
 import { readJump } from "./jump_spec.ts";
 import { accepted, files, type Keyword, NotSupported, refused, shellOnly, value } from "./rules.ts";
@@ -68,10 +68,10 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
     unset: "none",
   }),
   CheckHostIP: accepted("the host key is looked up by the name alone, as ssh does by default"),
-  Ciphers: value("ciphers", algorithmList("cipher"), {
-    unset: assembled("cipher", undefined),
-    print: (list) => assembled("cipher", list),
-  }),
+  Ciphers: {
+    ...value("ciphers", algorithmList("cipher")),
+    print: ({ ciphers, systemCrypto }) => [assembledCiphers(ciphers, systemCrypto)],
+  },
   ClearAllForwardings: value("clearAllForwardings", yesNo, { unset: "no" }),
   Compression: accepted("nothing is compressed; ssh leaves that to the server's choice as well"),
   ConnectionAttempts: value("connectionAttempts", wholeNumber(1, 1000), { unset: "1" }),

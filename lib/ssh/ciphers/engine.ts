@@ -65,6 +65,23 @@ export function cipherSettings(protocol: object): CipherSettings {
 }
 
 /**
+ * What a log line calls a connection's cipher.
+ *
+ * @param protocol ssh2's protocol machine, after its first exchange of keys.
+ * @returns Its SSH name, and whose it is where it is the system's.
+ */
+export function cipherInUse(
+  protocol: {
+    readonly _kex: { readonly negotiated: { readonly cs: { readonly cipher: string } } };
+  },
+): string {
+  const { cipher } = protocol._kex.negotiated.cs;
+  const settings = known.get(protocol);
+  const system = cipher.includes("gcm") && settings !== undefined ? allowed(settings) : undefined;
+  return system === undefined ? cipher : `${cipher} of ${system.place}`;
+}
+
+/**
  * The cipher of ours for one of ssh2's.
  *
  * @param made What ssh2 has made, and has not used.

@@ -32,6 +32,8 @@ const FAST = 300e6;
 /** A libcrypto that does what it should. */
 export interface SystemCrypto {
   readonly library: LibCrypto;
+  /** Where it is. */
+  readonly place: string;
   /** Whether its AES is faster than the ChaCha20 of any runtime. */
   readonly fast: boolean;
 }
@@ -50,25 +52,28 @@ export function systemCrypto(): SystemCrypto | undefined {
 
 function search(): SystemCrypto | undefined {
   if (!mayCallNative()) return undefined;
+  const reasons: string[] = [];
   for (const place of PLACES[process.platform] ?? []) {
     const found = tryPlace(place);
-    if (found !== undefined) return found;
+    if (typeof found !== "string") return found;
+    reasons.push(`${place}: ${found}`);
+  }
+  if (reasons.length > 0) {
+    log.info("the system's libcrypto is not used: {reasons}", { reasons: reasons.join("; ") });
   }
   return undefined;
 }
 
-function tryPlace(place: string): SystemCrypto | undefined {
+/** @returns The reason, where it will not do. */
+function tryPlace(place: string): SystemCrypto | string {
   try {
     const library = openNativeLibrary(place, SIGNATURES) as LibCrypto;
-    if (!isSound(library)) {
-      log.debug("{place} is not used: it does not agree with the runtime's AES", { place });
-      return undefined;
-    }
+    if (!isSound(library)) return "it does not agree with the runtime's AES";
     const fast = speed(library) > FAST;
-    log.debug("AES-GCM is {place}'s{words}", { place, words: fast ? "" : ", which is slow here" });
-    return { library, fast };
+    log.debug("{place} can do AES-GCM{words}", { place, words: fast ? "" : ", but not fast" });
+    return { library, place, fast };
   } catch (error) {
-    log.debug("{place} is not used: {reason}", { place, reason: messageOf(error) });
-    return undefined;
+    // Deno says it twice.
+    return messageOf(error).replace(/^(?:Could not open library: )+/, "could not be opened: ");
   }
 }
