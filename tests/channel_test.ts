@@ -430,6 +430,16 @@ test(
   },
 );
 
+test("a piece larger than the window can be read as a whole", sshd, async () => {
+  await using server = await startSshd();
+  await using source = await sourceServer(MiB);
+  await using tunnel = await tunnelTo(server, { windowBudget: 64 * 1024 });
+  const stream = await tunnel.dial(source);
+  const piece = await waitFor(() => stream.read(MiB / 4) as Buffer | null);
+  assert.equal(piece.length, MiB / 4);
+  stream.destroy();
+});
+
 test("a dial that its signal gives up leaves no channel behind", sshd, async () => {
   await using server = await startSshd();
   await using tunnel = await tunnelTo(server);

@@ -214,32 +214,29 @@ export class Spread {
   }
 
   async #fill(pause: number, stop: AbortController): Promise<void> {
-    try {
-      await this.#makeMissing(pause, stop.signal);
-    } finally {
-      // Before anything else happens: a loss that comes now must find nobody at it.
-      if (this.#filling === stop) this.#filling = undefined;
-    }
-  }
-
-  async #makeMissing(pause: number, signal: AbortSignal): Promise<void> {
     const { clock, retries = Infinity } = this.#options;
+    const { signal } = stop;
     let failures = 0;
     let wait = pause;
-    while (this.#open < this.#wanted) {
-      if (wait > 0) await new Pause(clock, wait, signal).over;
-      if (signal.aborted) return;
-      try {
-        await this.#add(signal);
-        failures = 0;
-        wait = this.#flapPause;
-      } catch (error) {
+    try {
+      while (this.#open < this.#wanted) {
+        if (wait > 0) await new Pause(clock, wait, signal).over;
         if (signal.aborted) return;
-        this.#refused = ++failures > retries || isHopeless(error);
-        this.#say(failures === 1 || this.#refused ? "warn" : "debug", error);
-        if (this.#refused) return;
-        wait = this.#pauseAfter(failures);
+        try {
+          await this.#add(signal);
+          failures = 0;
+          wait = this.#flapPause;
+        } catch (error) {
+          if (signal.aborted) return;
+          this.#refused = ++failures > retries || isHopeless(error);
+          this.#say(failures === 1 || this.#refused ? "warn" : "debug", error);
+          if (this.#refused) return;
+          wait = this.#pauseAfter(failures);
+        }
       }
+    } finally {
+      // Not later than the loop's last look: a loss right after it must find nobody at work.
+      if (this.#filling === stop) this.#filling = undefined;
     }
   }
 

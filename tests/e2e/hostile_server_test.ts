@@ -63,6 +63,27 @@ test("a server that sends more than its window loses the channel, not our memory
   assert.ok(most <= 3 * MIB, `${most} bytes were kept`);
 });
 
+test("a server that takes no packets of data loses its channel, and hangs nobody", async () => {
+  using server = await rawServer((client) => {
+    const { _protocol: protocol } = client as unknown as {
+      _protocol: Record<"channelOpenConfirm", (...words: number[]) => void>;
+    };
+    const confirm = protocol.channelOpenConfirm.bind(protocol);
+    protocol.channelOpenConfirm = (recipient = 0, sender = 0, window = 0) =>
+      confirm(recipient, sender, window, 0);
+    client.on("tcpip", (accept) => void accept().resume());
+  });
+  await using tunnel = await connect({
+    host: "127.0.0.1",
+    port: server.port,
+    hostKeys: server.publicKey,
+    identityFiles: [],
+    agent: "none",
+  });
+  await assert.rejects(tunnel.dial({ host: "anywhere", port: 80 }), { code: "protocol-error" });
+  await waitFor(() => tunnel.channelCount === 0);
+});
+
 test("a command whose stderr nobody reads is held back", skip, async () => {
   await using sshd = await startSshd();
   await using tunnel = await connect({
