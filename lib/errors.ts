@@ -141,6 +141,19 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/**
+ * A value that a caller wrote and that will not do, for a message.
+ *
+ * @param value Any value.
+ * @returns Text as JSON has it, a bigint as the source has it; of an object only what it is.
+ */
+export function quoted(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "bigint") return `${value}n`;
+  if (typeof value === "function") return "a function";
+  return typeof value === "object" && value !== null ? "an object" : String(value);
+}
+
 /** What the system's names mean where a file is concerned. */
 const FILE_WORDS: Readonly<Record<string, string>> = {
   EACCES: "permission denied",

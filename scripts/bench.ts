@@ -13,7 +13,7 @@ import { ROOT } from "../tests/support/fairlead.ts";
 import { chart } from "./bench/chart.ts";
 import { CHART, circumstances, formatDocument } from "./bench/document.ts";
 import { MEASURES } from "./bench/measures.ts";
-import { readOptions, selects, type ToolName, USAGE } from "./bench/options.ts";
+import { readOptions, selects, type ToolName, usage } from "./bench/options.ts";
 import { run } from "./bench/run.ts";
 import { fastestRuntimes } from "./bench/stage.ts";
 import { figuresTable, targetsTable } from "./bench/tables.ts";
@@ -22,7 +22,7 @@ import { findTools } from "./bench/tools.ts";
 
 async function main(args: readonly string[]): Promise<void> {
   if (process.platform !== "linux") throw new Error("it reads /proc, and so needs Linux");
-  const options = readOptions(args, MEASURES.map(({ name }) => name));
+  const options = readOptions(args, NAMES);
   const measures = MEASURES.filter(({ name }) =>
     options.only.length === 0 || options.only.some((word) => selects(word, name))
   );
@@ -78,6 +78,7 @@ async function main(args: readonly string[]): Promise<void> {
   console.error(`${since()}  wrote docs/benchmarks.md and docs/benchmarks.svg`);
 }
 
+const NAMES = MEASURES.map(({ name }) => name);
 /** The share of the processors that others may have before the figures are in doubt. */
 const DISTURBED = 0.05;
 const DOCS = `${ROOT}docs/`;
@@ -87,7 +88,7 @@ function percent(share: number): string {
 }
 
 if (process.argv.includes("--help")) {
-  console.log(USAGE);
+  console.log(usage(NAMES));
 } else {
   try {
     await main(process.argv.slice(2));

@@ -10,7 +10,7 @@ import { chart } from "../scripts/bench/chart.ts";
 import { CHART, formatDocument } from "../scripts/bench/document.ts";
 import { MEASURES } from "../scripts/bench/measures.ts";
 import type { Effort } from "../scripts/bench/probes.ts";
-import { readOptions, selects, TOOL_NAMES } from "../scripts/bench/options.ts";
+import { readOptions, selects, TOOL_NAMES, usage } from "../scripts/bench/options.ts";
 import { Results } from "../scripts/bench/results.ts";
 import { run } from "../scripts/bench/run.ts";
 import { connectTo } from "../scripts/bench/sockets.ts";
@@ -72,7 +72,17 @@ test("a wrong argument is refused by name", () => {
   refused(["--tools", ","], /names none/);
   refused(["--rounds", "0"], /from 1 to 100, not "0"/);
   refused(["--rounds", "1.5"], /not "1\.5"/);
-  refused(["--fast"], /--fast/);
+  refused(["--fast"], /no option --fast; --help lists/);
+  refused(["--quik"], /no option --quik; did you mean --quick\?/);
+  refused(["--round=3"], /no option --round; did you mean --rounds\?/);
+  refused(["-q"], /no option -q; --help lists/);
+  refused(["echo"], /"echo" is no option; --help lists/);
+});
+
+test("--help names every measure and every tool", () => {
+  const help = usage(NAMES);
+  for (const name of [...NAMES, ...TOOL_NAMES]) assert.match(help, new RegExp(`\\b${name}\\b`));
+  assert.deepEqual(help.split("\n").filter((line) => line.length > 100), []);
 });
 
 test("every target and every bar of the chart has a figure that is measured", () => {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { RULES } from "../lib/cli/rules.ts";
 import { dumpedKeywords } from "../lib/ssh_config/dump.ts";
 import { ALIASES, KEYWORDS } from "../lib/ssh_config/keyword_table.ts";
 import { LETTERS } from "../lib/ssh_config/letters.ts";
@@ -101,4 +102,14 @@ test("every letter of ssh's has its policy, in the code as on the page", () => {
       assert.ok(keyword in KEYWORDS);
     }
   }
+});
+
+test("the page and README name every long option of our own", () => {
+  const [, paragraph = ""] = /^Long options of our own: ([^;]+);/m.exec(PAGE) ?? [];
+  const named = [...paragraph.matchAll(/`(--[\w-]+)`/g)].map(([, name]) => name);
+  const own = RULES.flatMap(({ flags }) => /^--[\w-]+/.exec(flags) ?? []);
+  assert.deepEqual(named, own);
+  const readme = readFileSync(join(ROOT, "README.md"), "utf8");
+  const table = readme.split("\n").filter((line) => line.startsWith("| `")).join("\n");
+  for (const name of own) assert.match(table, new RegExp(`\`${name}[ \`]`), name);
 });

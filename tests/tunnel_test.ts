@@ -198,3 +198,36 @@ test("numbers that make no sense are refused at once", async () => {
     await assert.rejects(connect({ host: "other.example.com", [name]: NaN }), RangeError);
   }
 });
+
+test("an option of the wrong type, or with a number that will not do, is refused by name", async () => {
+  const refused = async (options: Record<string, unknown>, name: string, message: string) => {
+    const attempt = connect({ host: "other.example.com", ...options });
+    await assert.rejects(attempt, { name, message });
+  };
+  const number = "windowBudget: a number of bytes is expected, not";
+  await refused({ windowBudget: 2n ** 20n }, "TypeError", `${number} 1048576n`);
+  await refused({ windowBudget: "1048576" }, "TypeError", `${number} "1048576"`);
+  await refused({ windowBudget: null }, "TypeError", `${number} null`);
+  await refused({ windowBudget: {} }, "TypeError", `${number} an object`);
+  const whole = "windowBudget: a whole number of bytes up to 9007199254740991 is expected, not";
+  for (const wrong of [65536.5, Infinity, NaN]) {
+    await refused({ windowBudget: wrong }, "RangeError", `${whole} ${wrong}`);
+  }
+  const least = "windowBudget: at least 65536 bytes are expected, not";
+  await refused({ windowBudget: 65_535 }, "RangeError", `${least} 65535`);
+  const connections = `connections must be "auto" or a number`;
+  await refused({ connections: "3" }, "TypeError", `${connections}, not "3"`);
+  await refused({ connections: 3n }, "TypeError", `${connections}, not 3n`);
+  for (const wrong of [0, 17, 1.5, NaN]) {
+    await refused(
+      { connections: wrong },
+      "RangeError",
+      `${connections} from 1 to 16, not ${wrong}`,
+    );
+  }
+  const boolean = "systemCrypto must be true or false, not";
+  await refused({ systemCrypto: "no" }, "TypeError", `${boolean} "no"`);
+  await refused({ systemCrypto: 0 }, "TypeError", `${boolean} 0`);
+  const jump = { host: "jump.example.com", systemCrypto: "no" };
+  await refused({ jump }, "TypeError", `${boolean} "no"`);
+});

@@ -151,14 +151,14 @@ export const RULES: readonly Rule[] = [
   },
   {
     flags: "--connections <n>",
-    help: "spread over so many SSH connections (1), or auto",
+    help: "spread over 1 to 16 SSH connections (1), or auto",
     apply: ({ settings }, value) => {
       settings.connections ??= readWord("--connections", value, readConnections);
     },
   },
   {
     flags: "--no-system-crypto",
-    help: "leave the system's libcrypto alone, where it is faster",
+    help: "do not use the system's libcrypto for AES-GCM",
     apply: ({ settings }) => {
       settings.systemCrypto = false;
     },

@@ -110,7 +110,8 @@ machine. When it has ended, so does the tunnel, and its status is ours.
   fairlead with --ready=dial -L 8080:web.internal:80 bastion -- npm test
       The tests begin once web.internal:80 answers.
 
-options, besides those of fairlead --help:
+All options of fairlead --help are there (-L, -R, -D, -J, --connections, ...),
+and besides:
 OPTIONS
 
 The command finds in its environment

@@ -5,6 +5,8 @@
  * @module
  */
 
+import { quoted } from "../errors.ts";
+
 /** Where a session stands. */
 export type SessionState = "closed" | "connecting" | "open" | "reconnecting" | "failed";
 
@@ -83,6 +85,7 @@ export const MOST_CONNECTIONS = 16;
  * Looks at what a caller wrote.
  *
  * @param options The options.
+ * @throws {TypeError} Where `connections` is neither a number nor a word that it may be.
  * @throws {RangeError} Where a number is out of range.
  */
 export function checkSessionOptions(options: SessionOptions): void {
@@ -102,8 +105,11 @@ export function checkSessionOptions(options: SessionOptions): void {
       throw new RangeError(`${name} must be a number of 0 or more, not ${value}`);
     }
   }
-  const { connections = 1 } = options;
+  const { connections = 1 }: { connections?: unknown } = options;
   if (connections === "auto") return;
+  if (typeof connections !== "number") {
+    throw new TypeError(`connections must be "auto" or a number, not ${quoted(connections)}`);
+  }
   if (!Number.isInteger(connections) || connections < 1 || connections > MOST_CONNECTIONS) {
     throw new RangeError(
       `connections must be "auto" or a number from 1 to ${MOST_CONNECTIONS}, not ${connections}`,

@@ -6,7 +6,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { formatAddress } from "../dialer.ts";
-import { codeOf, messageOf } from "../errors.ts";
+import { codeOf, messageOf, quoted } from "../errors.ts";
 import { userName } from "../runtime.ts";
 import { type AcceptedKeys, withAcceptedKeys } from "./accepted_keys.ts";
 import type { AlgorithmChoice } from "./algorithms.ts";
@@ -200,6 +200,7 @@ export interface ConnectAttempt {
  * @returns The open connection.
  * @throws {SessionError} When any step fails; the code tells which, and the message which server.
  * @throws {TypeError} When an option is malformed.
+ * @throws {RangeError} When a number is out of range.
  */
 export async function connectHost(
   options: ConnectOptions,
@@ -290,7 +291,12 @@ function check(options: ConnectOptions, index: number): void {
   try {
     checkWindowBudget(options.windowBudget);
   } catch (error) {
-    throw new RangeError(`windowBudget: ${messageOf(error)}`);
+    const Kind = error instanceof TypeError ? TypeError : RangeError;
+    throw new Kind(`windowBudget: ${messageOf(error)}`);
+  }
+  const { systemCrypto = true }: { systemCrypto?: unknown } = options;
+  if (typeof systemCrypto !== "boolean") {
+    throw new TypeError(`systemCrypto must be true or false, not ${quoted(systemCrypto)}`);
   }
   if (jump !== undefined && proxyCommand !== undefined) {
     throw new TypeError(`jump and proxyCommand are two ways to ${host}: give one`);

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { quoted } from "../errors.ts";
+
 const MIB = 1024 * 1024;
 
 /** Bytes of the budget when nobody says otherwise. */
@@ -29,11 +31,21 @@ const OPENING_DECAY = 12;
  * Looks at what a caller wrote.
  *
  * @param bytes The budget; undefined for the default.
- * @throws {RangeError} When it is no number of bytes, or too small to work with.
+ * @throws {TypeError} When it is no number.
+ * @throws {RangeError} When it is no whole number of bytes, or too small to work with.
  */
-export function checkWindowBudget(bytes = DEFAULT_BUDGET): void {
-  if (bytes >= SMALLEST_BUDGET) return;
-  throw new RangeError(`at least ${SMALLEST_BUDGET} bytes are expected, not ${bytes}`);
+export function checkWindowBudget(bytes: unknown = DEFAULT_BUDGET): void {
+  if (typeof bytes !== "number") {
+    throw new TypeError(`a number of bytes is expected, not ${quoted(bytes)}`);
+  }
+  if (bytes < SMALLEST_BUDGET) {
+    throw new RangeError(`at least ${SMALLEST_BUDGET} bytes are expected, not ${bytes}`);
+  }
+  if (!Number.isSafeInteger(bytes)) {
+    throw new RangeError(
+      `a whole number of bytes up to ${Number.MAX_SAFE_INTEGER} is expected, not ${bytes}`,
+    );
+  }
 }
 
 /**

@@ -1,5 +1,6 @@
 /** The bench's own command line. */
 import { parseArgs } from "node:util";
+import { nearest } from "../../lib/nearest.ts";
 
 /** What is compared. The first is what all others are measured by. */
 export const TOOL_NAMES = ["ssh", "deno", "deno-js", "bun", "node"] as const;
@@ -21,30 +22,37 @@ export interface BenchOptions {
   readonly json: boolean;
 }
 
-/** How to call it. */
-export const USAGE = `usage: deno task bench [options]
+/** How to call it, with the names of all measures. */
+export function usage(measures: readonly string[]): string {
+  return USAGE.replace("MEASURES", inLines(measures, 90).join(",\n  "));
+}
+
+const USAGE = `usage: deno task bench [options]
 
   --quick               a look in under two minutes: shorter, without Node, not all measures
-  --only NAME[,NAME]    some measures alone: start, stream, stream8, echo, delay, delay50, …
+  --only NAME[,NAME]    some measures alone, with or without the number: delay for delay10, …
   --tools NAME[,NAME]   some of ${TOOL_NAMES.join(", ")}
   --rounds N            how often each is measured (default: 5; with --quick some less often)
   --write               write docs/benchmarks.md and its chart, also after part of it
   --json                print the figures as one JSON object
+
+measures:
+  MEASURES
 `;
+
+const OPTIONS = {
+  quick: { type: "boolean", default: false },
+  only: { type: "string", default: "" },
+  tools: { type: "string" },
+  rounds: { type: "string" },
+  write: { type: "boolean" },
+  json: { type: "boolean", default: false },
+} as const;
 
 /** Reads the arguments; throws an Error that says what is wrong. */
 export function readOptions(args: readonly string[], measures: readonly string[]): BenchOptions {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      quick: { type: "boolean", default: false },
-      only: { type: "string", default: "" },
-      tools: { type: "string" },
-      rounds: { type: "string" },
-      write: { type: "boolean" },
-      json: { type: "boolean", default: false },
-    },
-  });
+  refuseStrangers(args);
+  const { values } = parseArgs({ args: [...args], options: OPTIONS });
   const only = words(values.only);
   for (const word of only) {
     if (!measures.some((measure) => selects(word, measure))) {
@@ -78,6 +86,30 @@ export function readOptions(args: readonly string[], measures: readonly string[]
 /** Whether a word of --only means this measure: its name, or its name without the number. */
 export function selects(word: string, measure: string): boolean {
   return word === measure || word === measure.replace(/\d+$/, "");
+}
+
+/** The parser's own message tells how to pass a file of that name, which nobody wants here. */
+function refuseStrangers(args: readonly string[]): void {
+  const { tokens } = parseArgs({ args: [...args], options: OPTIONS, strict: false, tokens: true });
+  for (const token of tokens) {
+    if (token.kind === "positional") throw new Error(`"${token.value}" is no option; ${SEE_HELP}`);
+    if (token.kind !== "option" || token.name in OPTIONS) continue;
+    const meant = nearest(token.name, Object.keys(OPTIONS));
+    const hint = meant === undefined ? SEE_HELP : `did you mean --${meant}?`;
+    throw new Error(`there is no option ${token.rawName}; ${hint}`);
+  }
+}
+
+const SEE_HELP = "--help lists what there is";
+
+function inLines(names: readonly string[], width: number): string[] {
+  const lines: string[] = [];
+  for (const name of names) {
+    const last = lines.at(-1);
+    if (last === undefined || last.length + name.length + 2 > width) lines.push(name);
+    else lines[lines.length - 1] = `${last}, ${name}`;
+  }
+  return lines;
 }
 
 function words(list: string): string[] {
