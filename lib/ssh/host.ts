@@ -163,7 +163,9 @@ export interface ConnectOptions {
   /**
    * Bytes that servers may have sent and nobody has read yet, over all that this connects to;
    * 67,108,864 (64 MiB) by default. One transfer gets at most half of it for its window, which is
-   * what it can carry within a round trip. With `jump` that of the last server counts.
+   * what it can carry within a round trip. A window once granted cannot be taken back: where idle
+   * ones hold all of it, each channel that moves data and whose reader keeps up has up to a 64th
+   * more, 1 MiB at most. With `jump` that of the last server counts.
    */
   readonly windowBudget?: number;
   /** Called with what the server says before authentication. */
