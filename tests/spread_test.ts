@@ -255,6 +255,31 @@ test("listeners on the server move to another connection, which asks until it ma
   await finish(stage);
 });
 
+test("a listener that another connection takes over at once is told at -v alone", async () => {
+  const stage = await spread();
+  const { session, clock, links } = stage;
+  await session.listen({ host: "", port: 7_000 }, (incoming) => incoming.accept());
+  const again = (lines: string[]) => lines.filter((line) => /^the server listens/.test(line));
+  await warned(async (lines) => {
+    links[0]?.lose();
+    await clock.advance(SOON);
+    assert.deepEqual(again(lines), ["the server listens on *:7000 again"]);
+    // Also after the loss of all, on a new one.
+    for (const link of stage.server.live) link.lose();
+    await clock.advance(SOON);
+    await stage.more();
+    assert.equal(again(lines).length, 2);
+  }, "info");
+  await warned(async (warnings) => {
+    for (const link of stage.server.live) link.lose();
+    await clock.advance(SOON);
+    await stage.more();
+    assert.deepEqual(stage.server.live.map(({ listening }) => listening.size), [1]);
+    assert.deepEqual(again(warnings), []);
+  });
+  await finish(stage);
+});
+
 test("when all are lost callers wait in order, once, for whichever is first", async () => {
   const stage = await spread();
   const { session, clock, links, server } = stage;

@@ -126,6 +126,7 @@ export class RemoteListeners {
     const signal = AbortSignal.any([wanted.asking.signal, wanted.ended.signal, generation.over]);
     const refusal = await this.#try(wanted, generation, signal);
     if (refusal !== undefined) void this.#keepAsking(wanted, generation, signal, refusal);
+    else tellAgain("info", wanted, signal);
   }
 
   async #keepAsking(
@@ -134,7 +135,6 @@ export class RemoteListeners {
     signal: AbortSignal,
     refusal: string,
   ): Promise<void> {
-    const where = formatListening(wanted.address);
     let told: string | undefined;
     let reason: string | undefined = refusal;
     for (
@@ -152,10 +152,7 @@ export class RemoteListeners {
       await new Pause(this.#clock, pause, signal).over;
       reason = await this.#try(wanted, generation, signal);
     }
-    // The link may have been lost over the question.
-    if (!signal.aborted && wanted.current !== undefined) {
-      log.warn("the server listens on {where} again", { where });
-    }
+    tellAgain("warn", wanted, signal);
   }
 
   /** @returns Why the server does not listen; undefined where it does, or nobody asks any more. */
@@ -174,4 +171,11 @@ export class RemoteListeners {
       return signal.aborted || codeOf(error) === "connection-lost" ? undefined : messageOf(error);
     }
   }
+}
+
+/** Who was warned that it does not listen is told as loudly that it does. */
+function tellAgain(level: "info" | "warn", { address, current }: Wanted, signal: AbortSignal) {
+  // The link may have been lost over the question.
+  if (signal.aborted || current === undefined) return;
+  log[level]("the server listens on {where} again", { where: formatListening(address) });
 }
