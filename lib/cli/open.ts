@@ -5,6 +5,8 @@
  */
 import { formatAddress } from "../dialer.ts";
 import { UsageError } from "../errors.ts";
+import { logger } from "../log.ts";
+import type { SessionOptions } from "../session/options.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import { connect, type ConnectOptions, type Tunnel } from "../tunnel/tunnel.ts";
 import type { Output } from "./output.ts";
@@ -15,6 +17,8 @@ import { sessionOptions } from "../ssh_config/session_options.ts";
 import type { Settings } from "../ssh_config/settings.ts";
 import type { Secrets } from "./secrets.ts";
 import type { StopSignal } from "./signals.ts";
+
+const log = logger("cli");
 
 /** Different banners that are shown: a server could think of ever new ones. */
 const MAX_BANNERS = 100;
@@ -50,15 +54,17 @@ export async function open(
     ...(password === undefined ? {} : { password }),
     ...(proxy === undefined ? {} : { proxy }),
   };
+  const session = runOptions(host.settings);
   const opening = connectOptions(host, company).then((options) => {
     if (proxy !== undefined) checkProxy(options);
     return connect({
       ...options,
       ...own,
-      ...sessionOptions(host.settings),
-      ...(endsWithLink(host.settings) ? { retries: 0 } : {}),
-      ...(isForOneChannel(host.settings) ? { connections: 1 } : {}),
-      ...linkNews(output, formatAddress({ host: host.name, port: host.port })),
+      ...session,
+      ...linkNews(output, {
+        ...session,
+        name: formatAddress({ host: host.name, port: host.port }),
+      }),
     });
   });
   // Not every step of it can be given up: the resolver and an agent answer when they like.
@@ -71,6 +77,23 @@ export async function open(
     if (stop.first.aborted) return undefined;
     throw error;
   }
+}
+
+/** The options of the session; what is for one channel has one connection, and tells of it. */
+function runOptions(settings: Settings): SessionOptions {
+  const { connections = 1, command } = settings;
+  const forOne = isForOneChannel(settings);
+  if (forOne && connections !== 1) {
+    log.info("--connections {connections} changes nothing: {what} has one SSH connection", {
+      connections,
+      what: command === undefined ? "-W" : "a command on the server",
+    });
+  }
+  return {
+    ...sessionOptions(settings),
+    ...(endsWithLink(settings) ? { retries: 0 } : {}),
+    ...(forOne ? { connections: 1 } : {}),
+  };
 }
 
 /** Each new link brings the same banner. */

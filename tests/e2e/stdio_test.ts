@@ -156,6 +156,13 @@ test("a destination that refuses gives 255 and the reason", skip, async () => {
   assert.match(stderr, /^fairlead: 127\.0\.0\.1:\d+ refused the connection[^\n]*\n$/);
 });
 
+test("several SSH connections are not for -W, and -v says so", skip, async () => {
+  const nobody = await refusingPort();
+  const args = ["-v", "--connections", "3", "-W", `${nobody.host}:${nobody.port}`];
+  const { stderr } = await fairlead([...args, ...serverOptions(sshd)], { env: home.env });
+  assert.match(stderr, /^fairlead: --connections 3 changes nothing: -W has one SSH connection$/m);
+});
+
 test("nothing but data is on stdout, with --json and -v as well", skip, async () => {
   await using peer = await serverEndsFirst({ answerBytes: 100 });
   const args = ["--json", "-v", "-W", `${peer.host}:${peer.port}`, ...serverOptions(sshd)];
