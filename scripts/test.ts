@@ -140,7 +140,8 @@ function testFiles({ long }: { long: boolean }): string[] {
 const COMMANDS = {
   // Types are checked by `deno task check`.
   deno: (files: string[], report: string, { noFfi }: { noFfi: boolean }) => [
-    ...[process.execPath, "test", "-A", ...(noFfi ? ["--deny-ffi"] : []), "--no-check"],
+    ...[process.execPath, "test", "-A", "--no-check"],
+    ...(noFfi ? ["--preload", join(ROOT, "tests/support/no_ffi.ts")] : []),
     `--junit-path=${report}`,
     ...files,
   ],

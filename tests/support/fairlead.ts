@@ -36,8 +36,10 @@ export function scriptCommand(script: string): [string, string[]] {
   const path = resolve(ROOT, script);
   if ("deno" in process.versions) {
     // As scripts/test.ts --no-ffi has it.
-    const denied = process.env["FAIRLEAD_TEST_NO_FFI"] === undefined ? [] : ["--deny-ffi"];
-    return [process.execPath, ["run", "-A", ...denied, `--config=${ROOT}deno.json`, path]];
+    const before = process.env["FAIRLEAD_TEST_NO_FFI"] === undefined
+      ? []
+      : ["--preload", `${ROOT}tests/support/no_ffi.ts`];
+    return [process.execPath, ["run", "-A", ...before, `--config=${ROOT}deno.json`, path]];
   }
   return [process.execPath, [path]];
 }
