@@ -7,6 +7,7 @@ import type { HostKeyVerifier } from "../lib/ssh/host_keys.ts";
 import { withAcceptedKeys } from "../lib/ssh/accepted_keys.ts";
 import { SessionError } from "../lib/errors.ts";
 import { connect, type TunnelOptions } from "../lib/tunnel/tunnel.ts";
+import { connectOptions } from "./support/fairlead.ts";
 import { makeKey } from "./support/keys.ts";
 import { type SshServer, startSshd } from "./support/sshd.ts";
 import { skipUnless, waitFor } from "./support/tools.ts";
@@ -15,13 +16,7 @@ const skip = skipUnless("sshd", "ssh-keygen");
 
 function optionsFor(server: SshServer, options: Partial<TunnelOptions>): TunnelOptions {
   return {
-    host: server.host,
-    port: server.port,
-    username: server.user,
-    identityFiles: [server.identity],
-    userKnownHosts: [server.knownHosts],
-    globalKnownHosts: [],
-    agent: "none",
+    ...connectOptions(server),
     ...options,
   };
 }

@@ -10,6 +10,7 @@ import type { FairleadError } from "../lib/errors.ts";
 import type { SshChannel } from "../lib/ssh/channel.ts";
 import { ChannelTimeouts, type ChannelType } from "../lib/ssh/channel_timeouts.ts";
 import { connect, type ConnectOptions } from "../lib/tunnel/tunnel.ts";
+import { connectOptions } from "./support/fairlead.ts";
 import { type SshServer, startSshd } from "./support/sshd.ts";
 import { echoServer } from "./support/tcp.ts";
 import { countTimers } from "./support/timers.ts";
@@ -153,13 +154,7 @@ test("times that are none are refused", async () => {
 
 function reach(server: SshServer, channelTimeouts: Record<string, number>): ConnectOptions {
   return {
-    host: server.host,
-    port: server.port,
-    username: server.user,
-    identityFiles: [server.identity],
-    userKnownHosts: [server.knownHosts],
-    globalKnownHosts: [],
-    agent: "none",
+    ...connectOptions(server),
     channelTimeouts,
   };
 }

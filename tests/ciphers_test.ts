@@ -8,6 +8,7 @@ import { connect, type ConnectOptions } from "../mod.ts";
 import { runtime } from "../lib/runtime.ts";
 import { connectHost } from "../lib/ssh/host.ts";
 import { systemCrypto } from "../lib/ssh/ciphers/system_crypto.ts";
+import { connectOptions } from "./support/fairlead.ts";
 import { startSshd } from "./support/sshd.ts";
 import { skipUnless } from "./support/tools.ts";
 import { CIPHER_PATHS } from "./support/packet_ciphers.ts";
@@ -52,13 +53,7 @@ test("the cipher that is fastest here is used, unless the user says another", {
   const used = async (options: Partial<ConnectOptions>) => {
     const before = sshd.log().length;
     const client = await connectHost({
-      host: sshd.host,
-      port: sshd.port,
-      username: sshd.user,
-      identityFiles: [sshd.identity],
-      userKnownHosts: [sshd.knownHosts],
-      globalKnownHosts: [],
-      agent: "none",
+      ...connectOptions(sshd),
       ...options,
     });
     await client.close();

@@ -13,6 +13,7 @@ import type { SshClient } from "../lib/ssh/client.ts";
 import { connectHost, type ConnectOptions } from "../lib/ssh/host.ts";
 import { generateIdentity } from "../lib/ssh/keys.ts";
 import { type EngineProtocol, sendPayload } from "../lib/ssh/ssh2.ts";
+import { connectOptions } from "./support/fairlead.ts";
 import { skipUnlessDropbear, startDropbear } from "./support/dropbear.ts";
 import { type SshServer, startSshd } from "./support/sshd.ts";
 import { skipUnless, waitFor } from "./support/tools.ts";
@@ -22,13 +23,7 @@ const HOST_KEY = generateIdentity();
 
 function reach(server: SshServer, options: object = {}): ConnectOptions {
   return {
-    host: server.host,
-    port: server.port,
-    username: server.user,
-    identityFiles: [server.identity],
-    userKnownHosts: [server.knownHosts],
-    globalKnownHosts: [],
-    agent: "none",
+    ...connectOptions(server),
     ...options,
   };
 }

@@ -6,6 +6,7 @@ import { after, before, test } from "node:test";
 import type { StateChange } from "../lib/session/options.ts";
 import type { Prompter } from "../lib/ssh/prompter.ts";
 import { connect, type Tunnel, type TunnelOptions } from "../lib/tunnel/tunnel.ts";
+import { connectOptions } from "./support/fairlead.ts";
 import { makeKey } from "./support/keys.ts";
 import { type SshServer, startSshd } from "./support/sshd.ts";
 import { echoServer, type Peer } from "./support/tcp.ts";
@@ -21,13 +22,7 @@ after(() => echo.stop());
 
 function tunnelTo(server: SshServer, options: Partial<TunnelOptions> = {}): Promise<Tunnel> {
   return connect({
-    host: server.host,
-    port: server.port,
-    username: server.user,
-    identityFiles: [server.identity],
-    userKnownHosts: [server.knownHosts],
-    globalKnownHosts: [],
-    agent: "none",
+    ...connectOptions(server),
     ...options,
   });
 }

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { type AlgorithmChoice, type Algorithms, connect, type ConnectOptions } from "../../mod.ts";
 import { runtime } from "../../lib/runtime.ts";
 import { skipUnlessDropbear, startDropbear } from "../support/dropbear.ts";
-import { fairlead, serverOptions } from "../support/fairlead.ts";
+import { connectOptions, fairlead, serverOptions } from "../support/fairlead.ts";
 import { type SshdOptions, type SshServer, startSshd } from "../support/sshd.ts";
 import { skipUnless } from "../support/tools.ts";
 
@@ -13,13 +13,7 @@ const CHACHA = "chacha20-poly1305@openssh.com";
 
 function reach(server: SshServer, algorithms: AlgorithmChoice = {}): ConnectOptions {
   return {
-    host: server.host,
-    port: server.port,
-    username: server.user,
-    identityFiles: [server.identity],
-    userKnownHosts: [server.knownHosts],
-    globalKnownHosts: [],
-    agent: "none",
+    ...connectOptions(server),
     algorithms,
   };
 }

@@ -5,7 +5,7 @@ import { after, before, test } from "node:test";
 import type { ConnectionsChange, StateChange } from "../../lib/session/options.ts";
 import { connect, type Tunnel, type TunnelOptions } from "../../lib/tunnel/tunnel.ts";
 import { holdOpen, steadyCallers } from "../support/callers.ts";
-import { serverOptions, startFairlead } from "../support/fairlead.ts";
+import { connectOptions, serverOptions, startFairlead } from "../support/fairlead.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
 import { echoServer, patternReceived, type Peer, transfer } from "../support/tcp.ts";
 import { descendants, signalProcess, skipUnless, waitFor } from "../support/tools.ts";
@@ -25,13 +25,7 @@ async function tunnelTo(
 ): Promise<Tunnel> {
   const { connections = 3 } = options;
   const tunnel = await connect({
-    host: server.host,
-    port: server.port,
-    username: server.user,
-    identityFiles: [server.identity],
-    userKnownHosts: [server.knownHosts],
-    globalKnownHosts: [],
-    agent: "none",
+    ...connectOptions(server),
     ...{ ...options, connections },
   });
   if (connections !== "auto") await waitFor(() => tunnel.connections === connections);

@@ -11,6 +11,7 @@ import { HYBRID_METHODS } from "../../lib/ssh/hybrid_kex.ts";
 import { offerMethods } from "../../lib/ssh/kex_methods.ts";
 import { generateIdentity } from "../../lib/ssh/keys.ts";
 import { connect, type ConnectOptions } from "../../mod.ts";
+import { connectOptions } from "../support/fairlead.ts";
 import { sshOptions, type SshServer, startSshd } from "../support/sshd.ts";
 import { echoServer, patternReceived, transfer } from "../support/tcp.ts";
 import { run, skipUnless, tempDir } from "../support/tools.ts";
@@ -26,13 +27,7 @@ async function has(name: string): Promise<boolean> {
 
 function reach(server: SshServer, options: Partial<ConnectOptions> = {}): ConnectOptions {
   return {
-    host: server.host,
-    port: server.port,
-    username: server.user,
-    identityFiles: [server.identity],
-    userKnownHosts: [server.knownHosts],
-    globalKnownHosts: [],
-    agent: "none",
+    ...connectOptions(server),
     ...options,
   };
 }

@@ -12,6 +12,7 @@ import { DEFAULT_ALGORITHMS } from "../../lib/ssh/algorithms.ts";
 import { connectHost } from "../../lib/ssh/host.ts";
 import { generateIdentity } from "../../lib/ssh/keys.ts";
 import { connect, type ConnectOptions } from "../../mod.ts";
+import { connectOptions } from "../support/fairlead.ts";
 import { CIPHER_PATHS } from "../support/packet_ciphers.ts";
 import { sshOptions, type SshServer, startSshd } from "../support/sshd.ts";
 import { echoServer, patternReceived, transfer } from "../support/tcp.ts";
@@ -23,13 +24,7 @@ const skip = skipUnless("sshd", "ssh-keygen");
 
 function reach(server: SshServer, options: Partial<ConnectOptions> = {}): ConnectOptions {
   return {
-    host: server.host,
-    port: server.port,
-    username: server.user,
-    identityFiles: [server.identity],
-    userKnownHosts: [server.knownHosts],
-    globalKnownHosts: [],
-    agent: "none",
+    ...connectOptions(server),
     ...options,
   };
 }

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import type { ConnectOptions } from "../../lib/ssh/host.ts";
 import type { Reach } from "./ssh_server.ts";
 import {
   type Exit,
@@ -67,6 +68,19 @@ export function serverOptions(server: Reach): string[] {
     ...Object.entries(options).flatMap(([name, value]) => ["-o", `${name}=${value}`]),
     server.host,
   ];
+}
+
+/** The same for the library. */
+export function connectOptions(server: Reach) {
+  return {
+    host: server.host,
+    port: server.port,
+    username: server.user,
+    identityFiles: [server.identity],
+    userKnownHosts: [server.knownHosts],
+    globalKnownHosts: [],
+    agent: "none",
+  } satisfies ConnectOptions;
 }
 
 /** Starts the command line and waits until `forwards` forwards listen. */

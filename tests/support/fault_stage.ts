@@ -2,6 +2,7 @@
 import { appendFile, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { TunnelOptions } from "../../lib/tunnel/tunnel.ts";
+import { connectOptions } from "./fairlead.ts";
 import { type FaultyPath, faultyPath } from "./faulty_path.ts";
 import { knownHostsLine, makeKey } from "./keys.ts";
 import { type SshdOptions, startSshd } from "./sshd.ts";
@@ -43,21 +44,14 @@ export async function faultStage(options: SshdOptions = {}): Promise<FaultStage>
   const { user, identity, knownHosts } = sshd;
   const lines = sshd.hostKeys.map((key) => `${knownHostsLine(host, port, key.publicLine)}\n`);
   await appendFile(knownHosts, lines.join(""));
+  const reach = { host, port, user, identity, knownHosts };
   const all = parts.move();
   return stoppable<Omit<FaultStage, keyof Stoppable>>({
     sshd,
     path,
     echo,
-    reach: { host, port, user, identity, knownHosts },
-    options: {
-      host,
-      port,
-      username: user,
-      identityFiles: [identity],
-      userKnownHosts: [knownHosts],
-      globalKnownHosts: [],
-      agent: "none",
-    },
+    reach,
+    options: connectOptions(reach),
     to: `127.0.0.1:${echo.port}`,
     freeze: () => {
       sshd.kill("SIGSTOP");
