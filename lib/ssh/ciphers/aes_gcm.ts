@@ -46,24 +46,27 @@ export class GcmKey {
   }
 }
 
-/** The packets that are sent. */
-export class GcmEncryption implements Encryption {
+/** What both directions have. */
+class Gcm {
   readonly blockLength = BLOCK;
-  readonly #key: GcmKey;
+  protected readonly key: GcmKey;
 
   /** @param key The key of this direction. */
   constructor(key: GcmKey) {
-    this.#key = key;
+    this.key = key;
   }
 
-  /** @inheritdoc */
+  /** Forgets the key. */
   free(): void {
-    this.#key.free();
+    this.key.free();
   }
+}
 
+/** The packets that are sent. */
+export class GcmEncryption extends Gcm implements Encryption {
   /** @inheritdoc */
   encrypt(packet: Buffer, length: number): Buffer {
-    const { name, key, iv } = this.#key;
+    const { name, key, iv } = this.key;
     const cipher = createCipheriv(name, key, iv);
     cipher.setAAD(packet.subarray(0, LENGTH_BYTES));
     const body = cipher.update(packet.subarray(LENGTH_BYTES, LENGTH_BYTES + length));
@@ -72,26 +75,13 @@ export class GcmEncryption implements Encryption {
     output.writeUInt32BE(length, 0);
     output.set(body, LENGTH_BYTES);
     output.set(cipher.getAuthTag(), LENGTH_BYTES + length);
-    this.#key.count();
+    this.key.count();
     return output;
   }
 }
 
 /** The packets that are received. */
-export class GcmDecryption implements Decryption {
-  readonly blockLength = BLOCK;
-  readonly #key: GcmKey;
-
-  /** @param key The key of this direction. */
-  constructor(key: GcmKey) {
-    this.#key = key;
-  }
-
-  /** @inheritdoc */
-  free(): void {
-    this.#key.free();
-  }
-
+export class GcmDecryption extends Gcm implements Decryption {
   /** @inheritdoc */
   length(data: Buffer, at: number): number {
     return data.readUInt32BE(at);
@@ -99,7 +89,7 @@ export class GcmDecryption implements Decryption {
 
   /** @inheritdoc */
   decrypt(data: Buffer, at: number, length: number): Buffer | undefined {
-    const { name, key, iv } = this.#key;
+    const { name, key, iv } = this.key;
     const bodyAt = at + LENGTH_BYTES;
     const tagAt = bodyAt + length;
     const decipher = createDecipheriv(name, key, iv);
@@ -111,7 +101,7 @@ export class GcmDecryption implements Decryption {
     } catch {
       return undefined;
     }
-    this.#key.count();
+    this.key.count();
     return plain;
   }
 }

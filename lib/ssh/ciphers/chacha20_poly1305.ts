@@ -46,72 +46,57 @@ class Keys {
   }
 }
 
-/** The packets that are sent. */
-export class ChaCha20Encryption implements Encryption {
+/** What both directions have. */
+class ChaCha20 {
   readonly blockLength = BLOCK;
-  readonly #keys: Keys;
-  readonly #poly1305: Poly1305;
+  protected readonly keys: Keys;
+  protected readonly poly1305: Poly1305;
 
   /**
    * @param key 64 bytes.
    * @param poly1305 Shared by all connections, for nothing of it outlasts a call.
    */
   constructor(key: Buffer, poly1305: Poly1305) {
-    this.#keys = new Keys(key);
-    this.#poly1305 = poly1305;
+    this.keys = new Keys(key);
+    this.poly1305 = poly1305;
   }
 
-  /** @inheritdoc */
+  /** Forgets the keys. */
   free(): void {
-    this.#keys.free();
+    this.keys.free();
   }
+}
 
+/** The packets that are sent. */
+export class ChaCha20Encryption extends ChaCha20 implements Encryption {
   /** @inheritdoc */
   encrypt(packet: Buffer, length: number, seqno: number): Buffer {
-    const { room } = this.#poly1305;
+    const { room } = this.poly1305;
     const tagAt = FIRST_BLOCK + length;
     packet.copy(room, PACKET_AT, 0, LENGTH_BYTES + length);
     // With room for the tag behind it.
-    const output = this.#keys.apply(room.subarray(0, tagAt + TAG_BYTES), seqno);
-    output.writeUInt32BE(this.#keys.length(length, seqno), PACKET_AT);
+    const output = this.keys.apply(room.subarray(0, tagAt + TAG_BYTES), seqno);
+    output.writeUInt32BE(this.keys.length(length, seqno), PACKET_AT);
     room.set(output.subarray(PACKET_AT, tagAt), PACKET_AT);
-    output.set(this.#poly1305.tag(PACKET_AT, tagAt, output), tagAt);
+    output.set(this.poly1305.tag(PACKET_AT, tagAt, output), tagAt);
     return output.subarray(PACKET_AT);
   }
 }
 
 /** The packets that are received. */
-export class ChaCha20Decryption implements Decryption {
-  readonly blockLength = BLOCK;
-  readonly #keys: Keys;
-  readonly #poly1305: Poly1305;
-
-  /**
-   * @param key 64 bytes.
-   * @param poly1305 Shared by all connections, for nothing of it outlasts a call.
-   */
-  constructor(key: Buffer, poly1305: Poly1305) {
-    this.#keys = new Keys(key);
-    this.#poly1305 = poly1305;
-  }
-
-  /** @inheritdoc */
-  free(): void {
-    this.#keys.free();
-  }
-
+export class ChaCha20Decryption extends ChaCha20 implements Decryption {
   /** @inheritdoc */
   length(data: Buffer, at: number, seqno: number): number {
-    return this.#keys.length(data.readUInt32BE(at), seqno);
+    return this.keys.length(data.readUInt32BE(at), seqno);
   }
 
   /** @inheritdoc */
   decrypt(data: Buffer, at: number, length: number, seqno: number): Buffer | undefined {
-    const { room } = this.#poly1305;
+    const { room } = this.poly1305;
     const tagAt = at + LENGTH_BYTES + length;
     data.copy(room, PACKET_AT, at, tagAt);
-    const output = this.#keys.apply(room.subarray(0, FIRST_BLOCK + length), seqno);
-    const tag = this.#poly1305.tag(PACKET_AT, FIRST_BLOCK + length, output);
+    const output = this.keys.apply(room.subarray(0, FIRST_BLOCK + length), seqno);
+    const tag = this.poly1305.tag(PACKET_AT, FIRST_BLOCK + length, output);
     if (!timingSafeEqual(tag, data.subarray(tagAt, tagAt + TAG_BYTES))) return undefined;
     return output.subarray(FIRST_BLOCK);
   }
