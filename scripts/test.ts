@@ -1,8 +1,13 @@
 /**
  * Runs the tests under one runtime, and ends with the line `N passed, N failed, N skipped`:
  *
- *     deno run -A scripts/test.ts deno|bun|node [--long] [--cipher=NAME] [--no-ffi] [files…]
+ *     deno run -A scripts/test.ts deno|bun|node [--long|--install] [--e2e] [--program=NAME]
+ *       [--cipher=NAME] [--no-ffi] [files…]
  *
+ * --long takes what needs minutes, --install the ways in which users get fairlead.
+ *
+ * With --program the end-to-end tests start what was built instead of the source (scripts/
+ * programs.ts has the names); --e2e leaves all other tests out, and those that start no program.
  * With --cipher every sshd of the tests takes that cipher only; with --no-ffi Deno may not use the
  * system's libcrypto. So each way to encrypt can be put through the whole suite.
  *
@@ -20,16 +25,20 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, sep } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { isProgram, makeProgram, PROGRAMS } from "./programs.ts";
 import { bun, node } from "./runtimes.ts";
 import { findSecrets } from "./secrets.ts";
 
 /** Most tests wait most of the time: two files at once, as Node's own runner is told below. */
-const PROCESSES = 2;
+const PROCESSES = 3;
 
-const OPTION = /^--(?:long|no-ffi|cipher=.+)$/;
+const OPTION = /^--(?:long|install|e2e|no-ffi|cipher=.+|program=.+)$/;
+
+const STARTS_PROGRAM =
+  /import \{[^}]*\b(?:fairlead|startFairlead|programCommand)\b[^}]*\} from "[^"]*support\/fairlead\.ts"/;
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -46,14 +55,21 @@ async function main(args: string[]): Promise<number> {
   const [runtime, ...rest] = args;
   const unknown = rest.find((arg) => arg.startsWith("-") && !OPTION.test(arg));
   if ((runtime !== "deno" && runtime !== "bun" && runtime !== "node") || unknown !== undefined) {
-    const options = "[--long] [--cipher=NAME] [--no-ffi]";
+    const options = "[--long|--install] [--e2e] [--program=NAME] [--cipher=NAME] [--no-ffi]";
     console.error(`usage: deno run -A scripts/test.ts deno|bun|node ${options} [files…]`);
+    return 2;
+  }
+  const program = rest.find((arg) => arg.startsWith("--program="))?.split("=")[1] ?? "source";
+  if (!isProgram(program)) {
+    console.error(`test: --program=${program}: expected one of ${PROGRAMS.join(", ")}`);
     return 2;
   }
   const noFfi = rest.includes("--no-ffi");
   const cipher = rest.find((arg) => arg.startsWith("--cipher="))?.split("=")[1];
   const named = rest.filter((arg) => !arg.startsWith("-"));
-  const files = named.length > 0 ? named : testFiles({ long: rest.includes("--long") });
+  const suite = rest.includes("--long") ? "long" : rest.includes("--install") ? "install" : "usual";
+  const found = named.length > 0 ? named : testFiles(suite);
+  const files = rest.includes("--e2e") ? found.filter(startsProgram) : found;
   if (files.length === 0) throw new Error("there are no test files");
 
   // Deno would fetch what is missing by itself, but say so on the stderr of a program under test;
@@ -63,12 +79,14 @@ async function main(args: string[]): Promise<number> {
     if (status !== 0) throw new Error("deno install failed");
   }
 
+  const built = await makeProgram(program, runtime);
   const folder = mkdtempSync(join(tmpdir(), "fairlead-junit-"));
   try {
     const env = {
       ...watchSecrets(folder),
       ...(cipher === undefined ? {} : { FAIRLEAD_TEST_CIPHER: cipher }),
       ...(noFfi ? { FAIRLEAD_TEST_NO_FFI: "1" } : {}),
+      ...(built === undefined ? {} : { FAIRLEAD_TEST_PROGRAM: JSON.stringify(built) }),
     };
     const parts = await Promise.all(
       split(files, runtime === "node" ? 1 : PROCESSES).map(async (part, index) => {
@@ -129,11 +147,20 @@ function secretsCase(folder: string, { expected }: { expected: boolean }): TestC
   }];
 }
 
-function testFiles({ long }: { long: boolean }): string[] {
-  const longOnes = join("tests", "long", "/");
+function testFiles(suite: "usual" | "long" | "install"): string[] {
+  const apart = ["long", "install"];
   return globSync("tests/**/*_test.ts", { cwd: ROOT })
-    .filter((file) => file.startsWith(longOnes) === long)
+    .filter((file) => {
+      const [, folder = ""] = file.split(sep);
+      return suite === "usual" ? !apart.includes(folder) : folder === suite;
+    })
     .sort();
+}
+
+/** Whether tests are end-to-end ones that start the command line; others use the library alone. */
+function startsProgram(file: string): boolean {
+  return file.includes(join("tests", "e2e")) &&
+    STARTS_PROGRAM.test(readFileSync(join(ROOT, file), "utf8"));
 }
 
 /** How each runtime runs test files and writes a JUnit report. */

@@ -55,9 +55,9 @@ It is bronze, it is polished, and no rope will chafe in it.
  * @returns The exit status: 0 when every step held, otherwise 1.
  */
 export async function demo(options: DemoOptions): Promise<number> {
-  await using stack = new AsyncDisposableStack();
+  const started: Part[] = [];
   try {
-    await run(options, stack);
+    await run(options, started);
     return 0;
   } catch (error) {
     options.print("");
@@ -67,20 +67,25 @@ export async function demo(options: DemoOptions): Promise<number> {
         : `The demo failed: ${messageOf(error)}`,
     );
     return 1;
+  } finally {
+    // Node 20 has no AsyncDisposableStack.
+    for (const part of started.reverse()) await part.close({ force: true });
   }
 }
 
-async function run(
-  { keep, print, signal }: DemoOptions,
-  stack: AsyncDisposableStack,
-): Promise<void> {
+/** What was started, and is to be closed. */
+interface Part {
+  close(options: { force: true }): Promise<unknown>;
+}
+
+async function run({ keep, print, signal }: DemoOptions, started: Part[]): Promise<void> {
   const say = (...lines: string[]) => lines.forEach(print);
   // Random, since every user of this machine can connect to the mail server.
   const account: MailAccount = { user: "crew", password: randomBytes(9).toString("hex") };
 
   say("Mail through an SSH tunnel. All of it runs in this one process, on loopback.");
   const mail = await startMailServer(account, MESSAGES);
-  stack.defer(() => mail.close());
+  started.push(mail);
   say(
     "",
     `1. A mail server listens on ${HOST}:${mail.port}: POP3, without encryption.`,
@@ -97,9 +102,9 @@ async function run(
       key?.blob.toString("base64") === identity.publicKey.split(" ")[1],
     allow: ({ host, port }) => host === HOST && port === mail.port,
   });
-  stack.defer(() => server.close({ force: true }));
+  started.push(server);
   const wire = await startTap(server.port);
-  stack.defer(() => wire.close());
+  started.push(wire);
   say(
     "",
     `2. An SSH server that only forwards listens on ${HOST}:${wire.port}.`,
@@ -118,7 +123,7 @@ async function run(
     agent: "none",
     ...(signal === undefined ? {} : { signal }),
   });
-  stack.defer(() => tunnel.close({ force: true }));
+  started.push(tunnel);
   const forward = await tunnel.forwardLocal({
     listen: { bind: HOST, port: 0 },
     destination: { host: HOST, port: mail.port },

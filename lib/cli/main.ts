@@ -19,7 +19,7 @@ import { type SignalPhases, signalPhases } from "./signal_phases.ts";
 import { type StopSignal, stopSignal } from "./signals.ts";
 import { readStdinKey, type Secrets, takeSecrets, withStdinKey } from "./secrets.ts";
 import { openTrace, type Trace } from "./trace.ts";
-import { VERSION } from "./version.ts";
+import { versionLine } from "./version.ts";
 import { checkForwards, runWith } from "./with.ts";
 import { type LocalTask, readWithLine, withHelpText } from "./with_options.ts";
 
@@ -48,7 +48,7 @@ export async function main(args: readonly string[]): Promise<number> {
     // Before anything else is started: Match exec runs programs as well.
     const secrets = takeSecrets(settings);
     if (show === "help") return say(args[0] === "with" ? withHelpText() : helpText());
-    if (show === "version") return say(`fairlead ${VERSION}\n`);
+    if (show === "version") return say(`${versionLine()}\n`);
     if (show === "query") return say(answerQuery(query));
     const outputNow = () => outputFor(settings, screen, trace, task);
     output = outputNow();

@@ -6,7 +6,7 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
-import { fairlead, scriptCommand, serverOptions } from "../support/fairlead.ts";
+import { fairlead, programCommand, serverOptions } from "../support/fairlead.ts";
 import { emptyHome, type Home } from "../support/home.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
@@ -141,7 +141,7 @@ test("after the command's end, what is open may finish; then the process ends", 
 test("a passphrase and a host key are asked for at the terminal", skipTerminal, async () => {
   await using own = await emptyHome();
   await using terminal = await openTerminal(own);
-  const [program, first] = scriptCommand("cli.ts");
+  const [program, first] = programCommand();
   await terminal.run([
     ...[program, ...first, "-F", "none", "-f", "-N", ...toEcho(), "-i", encrypted.path],
     ...["-p", `${sshd.port}`, `${sshd.user}@${sshd.host}`],
@@ -164,7 +164,7 @@ test("a passphrase and a host key are asked for at the terminal", skipTerminal, 
 test("Ctrl-C at a question ends both processes", skipTerminal, async () => {
   await using own = await emptyHome();
   await using terminal = await openTerminal(own);
-  const [program, first] = scriptCommand("cli.ts");
+  const [program, first] = programCommand();
   const before = sshd.sessions().length;
   await terminal.run([
     ...[program, ...first, "-F", "none", "-f", "-N", ...toEcho(), "-i", encrypted.path],
@@ -180,7 +180,7 @@ test("Ctrl-C at a question ends both processes", skipTerminal, async () => {
 
 test("a first process that is killed takes the second one with it", skip, async () => {
   await using silent = await echoServer();
-  const [program, first] = scriptCommand("cli.ts");
+  const [program, first] = programCommand();
   const args = [...first, "-f", "-F", "none", ...toEcho(), "-p", `${silent.port}`, silent.host];
   await using parent = start(program, args, { env: home.env });
   const [child] = await waitFor(() => {

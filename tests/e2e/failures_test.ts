@@ -7,7 +7,13 @@ import { join } from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
 import { skipUnlessAccounts } from "../support/accounts.ts";
-import { fairlead, scriptCommand, serverOptions, startFairlead } from "../support/fairlead.ts";
+import {
+  fairlead,
+  programCommand,
+  scriptCommand,
+  serverOptions,
+  startFairlead,
+} from "../support/fairlead.ts";
 import { emptyHome, type Home } from "../support/home.ts";
 import { knownHostsLine, makeKey } from "../support/keys.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
@@ -103,7 +109,7 @@ function plain(server: SshServer, ...options: string[]): string[] {
 
 /** Runs it where there is no terminal to ask on, whoever runs the tests. */
 function withoutTerminal(args: string[]): Promise<RunResult> {
-  const [command, first] = scriptCommand("cli.ts");
+  const [command, first] = programCommand();
   return run("setsid", ["-w", command, ...first, ...args], { env: home.env });
 }
 

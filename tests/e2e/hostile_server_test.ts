@@ -9,7 +9,7 @@ import { test } from "node:test";
 import ssh2 from "ssh2";
 import { generateIdentity } from "../../lib/ssh/keys.ts";
 import { connect } from "../../mod.ts";
-import { fairlead, scriptCommand, serverOptions, startFairlead } from "../support/fairlead.ts";
+import { fairlead, programCommand, serverOptions, startFairlead } from "../support/fairlead.ts";
 import { startSshd } from "../support/sshd.ts";
 import { run, skipUnless, start, tempDir, waitFor } from "../support/tools.ts";
 
@@ -108,7 +108,7 @@ test("a signal ends a run whose -R the server does not answer", skip, async () =
   using server = await rawServer((client) => client.on("request", () => asked = true));
   const knownHosts = join(folder.path, "known_hosts");
   await writeFile(knownHosts, `[127.0.0.1]:${server.port} ${server.publicKey}\n`);
-  const [command, before] = scriptCommand("cli.ts");
+  const [command, before] = programCommand();
   await using child = start(command, [
     ...before,
     ...["-F", "none", "-o", `UserKnownHostsFile=${knownHosts}`, "-o", "IdentityAgent=none"],
@@ -167,7 +167,7 @@ test("a server that drips bytes does not outlast ConnectTimeout", async () => {
 });
 
 test("the demo does not mind a reader that goes away", async () => {
-  const [command, before] = scriptCommand("cli.ts");
+  const [command, before] = programCommand();
   const { stderr } = await run("sh", ["-c", '"$@" demo | head -n 1', "sh", command, ...before]);
   assert.equal(stderr, "");
 });

@@ -8,7 +8,7 @@ import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { configure, type LogRecord, reset } from "@logtape/logtape";
 import { connect, type ConnectOptions, type FairleadError } from "../../mod.ts";
-import { scriptCommand, serverOptions } from "../support/fairlead.ts";
+import { programCommand, scriptCommand, serverOptions } from "../support/fairlead.ts";
 import { forwardInChild, optionsFor } from "../support/hops.ts";
 import { sshOptions, type SshServer } from "../support/ssh_server.ts";
 import { startSshd } from "../support/sshd.ts";
@@ -82,7 +82,7 @@ const ways: [string, () => string][] = [
   ["a command as nc is one", () => pipeTo(sshd)],
   ["ssh -W", () => quote(["ssh", ...sshOptions(hop), "-W", address(sshd), hop.host])],
   ["fairlead -W", () => {
-    const [program, args] = scriptCommand("cli.ts");
+    const [program, args] = programCommand();
     const options = serverOptions(hop);
     return quote([program, ...args, "-W", address(sshd), ...options]);
   }],

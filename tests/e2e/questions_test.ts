@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import ssh2 from "ssh2";
-import { scriptCommand } from "../support/fairlead.ts";
+import { programCommand } from "../support/fairlead.ts";
 import { emptyHome } from "../support/home.ts";
 import { knownHostsLine, makeKey } from "../support/keys.ts";
 import { openTerminal } from "../support/terminal.ts";
@@ -68,7 +68,7 @@ test(
     await using server = await startTwoSteps();
     await using home = await emptyHome();
     await using terminal = await openTerminal(home);
-    const [program, before] = scriptCommand("cli.ts");
+    const [program, before] = programCommand();
     await terminal.run([
       ...[program, ...before, "-F", "none", "-L", "0:127.0.0.1:9", "-i", server.identity],
       ...["-p", String(server.port), "-o", `UserKnownHostsFile=${server.knownHosts}`],

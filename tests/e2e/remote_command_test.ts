@@ -5,7 +5,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { fairlead, scriptCommand, serverOptions, startFairlead } from "../support/fairlead.ts";
+import { fairlead, programCommand, serverOptions, startFairlead } from "../support/fairlead.ts";
 import { emptyHome, type Home } from "../support/home.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
 import { digest, echoServer, pattern, type Peer } from "../support/tcp.ts";
@@ -36,7 +36,7 @@ function remotely(command: string, options: string[] = [], stdin?: Uint8Array) {
 
 /** Lets a shell connect the program with files or pipes. */
 function inShell(script: string, command: string): Promise<RunResult> {
-  const [program, first] = scriptCommand("cli.ts");
+  const [program, first] = programCommand();
   const args = ["-c", script, "sh", program, ...first, ...serverOptions(sshd), command];
   return run("sh", args, { env: home.env });
 }
@@ -127,7 +127,7 @@ test("forwards stay while it runs; what is open then may finish", skip, async ()
 });
 
 test("a signal ends the command's run, with the signal's status", skip, async () => {
-  const [program, first] = scriptCommand("cli.ts");
+  const [program, first] = programCommand();
   const args = [...first, ...serverOptions(sshd), "echo up; sleep 10"];
   await using running = start(program, args, { env: home.env });
   await waitFor(() => running.stdout() === "up\n");
@@ -138,7 +138,7 @@ test("a signal ends the command's run, with the signal's status", skip, async ()
 
 test("a connection that is lost ends it with 255 and one line", skip, async () => {
   await using server = await startSshd();
-  const [program, first] = scriptCommand("cli.ts");
+  const [program, first] = programCommand();
   const args = [...first, ...serverOptions(server), "echo up; sleep 10"];
   await using running = start(program, args, { env: home.env });
   await waitFor(() => running.stdout() === "up\n");

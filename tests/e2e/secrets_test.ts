@@ -6,7 +6,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { skipUnlessAccounts } from "../support/accounts.ts";
-import { descriptorsOf, fairlead, scriptCommand, startFairlead } from "../support/fairlead.ts";
+import { descriptorsOf, fairlead, programCommand, startFairlead } from "../support/fairlead.ts";
 import { emptyHome, type Home } from "../support/home.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
@@ -58,7 +58,7 @@ interface Given {
 
 /** Program and arguments; in a session of its own there is no terminal to ask at. */
 function command(...args: string[]): [string, string[]] {
-  const [program, before] = scriptCommand("cli.ts");
+  const [program, before] = programCommand();
   return ["setsid", ["--wait", program, ...before, ...args]];
 }
 
@@ -278,7 +278,7 @@ test("the program that asks does not see the secrets, and ends with us", sshd, a
   const seen = join(home.path, "seen");
   const asking = await askpass(`env >'${seen}'; echo $$ >>'${seen}'; exec sleep 60`);
   const options = ["--password", "env:SECRET", "-i", encrypted.path, "-i", "env:OTHER"];
-  const [program, before] = scriptCommand("cli.ts");
+  const [program, before] = programCommand();
   await using running = start(program, [...before, ...reach(...options), "true"], {
     env: {
       ...home.env,

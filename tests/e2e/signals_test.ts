@@ -4,7 +4,12 @@ import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { type Fairlead, scriptCommand, serverOptions, startFairlead } from "../support/fairlead.ts";
+import {
+  type Fairlead,
+  programCommand,
+  serverOptions,
+  startFairlead,
+} from "../support/fairlead.ts";
 import { emptyHome, type Home } from "../support/home.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
 import {
@@ -149,7 +154,7 @@ test("a signal ends a run whose destination takes nothing", skip, async () => {
 test("a signal while it connects ends at once", async () => {
   // It accepts, reads and says nothing.
   await using silent = await pausedReader();
-  const [command, first] = scriptCommand("cli.ts");
+  const [command, first] = programCommand();
   const address = ["-p", String(silent.port), silent.host];
   await using run = start(command, [...first, "-F", "none", "-L", "0:a:1", ...address], {
     env: home.env,
@@ -169,7 +174,7 @@ test("a signal while the agent does not answer ends at once", async () => {
   });
   await new Promise<void>((resolve) => agent.listen(path, resolve));
   try {
-    const [command, first] = scriptCommand("cli.ts");
+    const [command, first] = programCommand();
     const args = ["-F", "none", "-o", `IdentityAgent=${path}`, "-L", "0:a:1", "127.0.0.1"];
     await using run = start(command, [...first, ...args], { env: home.env });
     await waitFor(() => asked);

@@ -7,7 +7,7 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
-import { fairlead, scriptCommand, serverOptions } from "../support/fairlead.ts";
+import { fairlead, programCommand, serverOptions } from "../support/fairlead.ts";
 import { emptyHome, type Home } from "../support/home.ts";
 import { sshOptions, type SshServer, startSshd } from "../support/sshd.ts";
 import {
@@ -42,7 +42,7 @@ after(async () => {
 
 /** A run whose stdin and stdout the test holds. */
 function connectStdio(peer: { host: string; port: number }) {
-  const [program, first] = scriptCommand("cli.ts");
+  const [program, first] = programCommand();
   const args = [...first, "-W", `${peer.host}:${peer.port}`, ...serverOptions(sshd)];
   const child = spawn(program, args, {
     stdio: ["pipe", "pipe", "pipe"],
@@ -69,7 +69,7 @@ test(
   "it is a ProxyCommand of the real ssh: megabytes both ways, and the status",
   skip,
   async () => {
-    const [program, first] = scriptCommand("cli.ts");
+    const [program, first] = programCommand();
     const proxy = [program, ...first, "-W", "%h:%p", ...serverOptions(sshd)].join(" ");
     const data = Buffer.concat([...pattern(BYTES)]);
     const { status, stdout, stderr } = await run(
@@ -103,7 +103,7 @@ test("when stdin ends first, the whole answer still comes", skip, async () => {
 test("when the server ends first, stdout is closed and stdin still goes on", skip, async () => {
   await using peer = await serverEndsFirst({ answerBytes: BYTES, seed: 4 });
   const output = join(sshd.dir, "stdio-output");
-  const [program, first] = scriptCommand("cli.ts");
+  const [program, first] = programCommand();
   const script = `cat | "$@" | { cat > "${output}"; : > "${output}.ended"; }`;
   const args = ["-W", `${peer.host}:${peer.port}`, ...serverOptions(sshd)];
   const shell = spawn("sh", ["-c", script, "sh", program, ...first, ...args], {
@@ -166,7 +166,7 @@ test("several SSH connections are not for -W, and -v says so", skip, async () =>
 test("nothing but data is on stdout, with --json and -v as well", skip, async () => {
   await using peer = await serverEndsFirst({ answerBytes: 100 });
   const args = ["--json", "-v", "-W", `${peer.host}:${peer.port}`, ...serverOptions(sshd)];
-  const [program, first] = scriptCommand("cli.ts");
+  const [program, first] = programCommand();
   // Something is sent: on Deno, the peer of a client that ends without a byte cannot write (EPIPE).
   const script = `printf x | "$@" 2>/dev/null | sha256sum`;
   const { stdout } = await run("sh", ["-c", script, "sh", program, ...first, ...args], {

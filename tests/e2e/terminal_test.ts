@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { skipUnlessAccounts } from "../support/accounts.ts";
-import { scriptCommand } from "../support/fairlead.ts";
+import { programCommand } from "../support/fairlead.ts";
 import { emptyHome } from "../support/home.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
@@ -42,7 +42,7 @@ async function sitDown(use: (terminal: Terminal, home: string) => Promise<void>)
 
 /** The command that forwards through the server, by what these options say of keys. */
 function command(server: SshServer, ...options: string[]): string[] {
-  const [program, first] = scriptCommand("cli.ts");
+  const [program, first] = programCommand();
   return [
     ...[program, ...first, "-F", "none", "-L", "0:127.0.0.1:9", "-p", String(server.port)],
     ...[...options, `${server.user}@${server.host}`],

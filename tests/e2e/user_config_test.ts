@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { fairlead, scriptCommand, startFairlead } from "../support/fairlead.ts";
+import { fairlead, programCommand, startFairlead } from "../support/fairlead.ts";
 import { emptyHome, type Home } from "../support/home.ts";
 import { makeKey } from "../support/keys.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
@@ -169,7 +169,7 @@ test("ProxyCommand carries the connection, with its tokens", skipSsh, async () =
 
 test("fairlead -W is a ProxyCommand of ssh and of fairlead", skipSsh, async () => {
   const [first, , last] = servers as [SshServer, SshServer, SshServer];
-  const [program, args] = scriptCommand("cli.ts");
+  const [program, args] = programCommand();
   const command = [program, ...args, "-W", "%h:%p", "one"].map((word) => `'${word}'`).join(" ");
   await config([...host("one", first), ...host("work", last, `ProxyCommand ${command}`)]);
   await carries(...toEcho(), "work");

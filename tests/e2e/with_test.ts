@@ -7,7 +7,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fairlead, scriptCommand, serverOptions } from "../support/fairlead.ts";
+import { fairlead, programCommand, scriptCommand, serverOptions } from "../support/fairlead.ts";
 import { emptyHome, type Home } from "../support/home.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
 import { echoServer, type Peer, refusingPort, sinkServer } from "../support/tcp.ts";
@@ -61,7 +61,7 @@ function runWith(
 
 /** In a session of its own, so that no terminal of whoever runs the tests is near. */
 function startAway(args: readonly string[]): Running {
-  const [program, first] = scriptCommand("cli.ts");
+  const [program, first] = programCommand();
   return start("setsid", [program, ...first, ...args], { env: home.env });
 }
 
@@ -181,7 +181,7 @@ test(
 );
 
 test("secrets that came in variables are not the command's", skip, async () => {
-  const [program, first] = scriptCommand("cli.ts");
+  const [program, first] = programCommand();
   const args = withArgs(["env"], ["--password", "env:DEPLOY_SECRET"]);
   const env = { ...home.env, DEPLOY_SECRET: "swordfish" };
   await using run = start(program, [...first, ...args], { env });
@@ -391,7 +391,7 @@ test(
     await using terminal = await openTerminal(sitting);
     const path = join(sitting.path, "pids");
     const script = join(sitting.path, "leader");
-    const [program, first] = scriptCommand("cli.ts");
+    const [program, first] = programCommand();
     const command = bash("echo $PPID $$ >$1.new; mv $1.new $1; exec sleep 300", path);
     const words = [program, ...first, ...withArgs(command)];
     await writeFile(script, `exec ${words.map((word) => `'${word}'`).join(" ")}\n`);
@@ -421,7 +421,7 @@ async function atTerminal(
 ): Promise<void> {
   await using sitting = await emptyHome();
   await using terminal = await openTerminal(sitting);
-  const [program, first] = scriptCommand("cli.ts");
+  const [program, first] = programCommand();
   await terminal.run([program, ...first, ...args]);
   await use(terminal);
 }

@@ -45,12 +45,20 @@ export function scriptCommand(script: string): [string, string[]] {
   return [process.execPath, [path]];
 }
 
+/** Program and arguments that run the command line: the source, or the build that is tested. */
+export function programCommand(): [string, string[]] {
+  const built = process.env["FAIRLEAD_TEST_PROGRAM"];
+  if (built === undefined) return scriptCommand("cli.ts");
+  const [program = "", ...args] = JSON.parse(built) as string[];
+  return [program, args];
+}
+
 /** Runs the command line to its end. */
 export function fairlead(
   args: readonly string[],
   options: StartOptions & { timeout?: number } = {},
 ): Promise<RunResult> {
-  const [command, before] = scriptCommand("cli.ts");
+  const [command, before] = programCommand();
   return run(command, [...before, ...args], options);
 }
 
@@ -89,7 +97,7 @@ export async function startFairlead(
   options: StartOptions & { forwards?: number } = {},
 ): Promise<Fairlead> {
   const { forwards = 1, ...rest } = options;
-  const [command, before] = scriptCommand("cli.ts");
+  const [command, before] = programCommand();
   const running = start(command, [...before, ...args], rest);
   const listening = () => [...running.stderr().matchAll(/listening on [^\n]*?:(\d+)(?: and|,)/g)];
   await waitFor(() => {

@@ -9,6 +9,11 @@ import process from "node:process";
 
 const folder = process.env["FAIRLEAD_TEST_NOTES"];
 
+/** How the arguments that run the command line end: see programCommand(). */
+const [PROGRAM = ""] =
+  (JSON.parse(process.env["FAIRLEAD_TEST_PROGRAM"] ?? '["cli.ts"]') as string[])
+    .slice(-1);
+
 /** Lines of a private key that begin it hold its public half as well. */
 const PUBLIC_LINES = 4;
 
@@ -29,6 +34,6 @@ export function secretKey(text: string): string {
 
 /** Notes what a run of fairlead said. */
 export function said(command: readonly string[], output: string): void {
-  if (folder === undefined || !command.some((word) => word.endsWith("cli.ts"))) return;
+  if (folder === undefined || !command.some((word) => word.endsWith(PROGRAM))) return;
   appendFileSync(join(folder, "outputs"), output);
 }
