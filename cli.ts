@@ -4,6 +4,15 @@
  * @module
  */
 import process from "node:process";
-import { main } from "./lib/cli/main.ts";
+import { permissionError } from "./lib/cli/permissions.ts";
 
-process.exit(await main(process.argv.slice(2)));
+try {
+  // Some of what is imported reads the environment at once, which Deno may not permit.
+  const { main } = await import("./lib/cli/main.ts");
+  process.exit(await main(process.argv.slice(2)));
+} catch (error) {
+  const refused = permissionError(error);
+  if (refused === undefined) throw error;
+  process.stderr.write(`fairlead: ${refused.message}; ${refused.hint}\n`);
+  process.exit(2);
+}

@@ -17,6 +17,7 @@ import { ConnectionError, type ErrorCode, messageOf, systemCodeOf } from "./erro
 import { AllFailed, type Attempt, interleave, race } from "./happy_eyeballs.ts";
 import { lendingSocket } from "./lending.ts";
 import { logger } from "./log.ts";
+import { connectsByNameAlone } from "./runtime.ts";
 
 const log = logger("connect");
 
@@ -97,7 +98,7 @@ function connectToAny(
 }
 
 async function resolve(address: Address, options: ConnectSocketOptions): Promise<Address[]> {
-  if (isUnix(address)) return [address];
+  if (isUnix(address) || (connectsByNameAlone() && options.lookup === undefined)) return [address];
   const { bindAddress = "" } = options;
   const bindFamily = isIP(bindAddress);
   const { family = 0 } = options;
@@ -157,10 +158,11 @@ function bounded<T>(
 
 function attempt(
   address: Address,
-  { bindAddress, lends = false }: ConnectSocketOptions,
+  options: ConnectSocketOptions,
   timeout: number,
 ): Attempt<Socket> {
-  const how = { ...target(address, bindAddress), allowHalfOpen: true, noDelay: true };
+  const { lends = false } = options;
+  const how = { ...target(address, options), allowHalfOpen: true, noDelay: true };
   const socket = lends ? lendingSocket((onread) => connect({ ...how, ...onread })) : connect(how);
   const result = new Promise<Socket>((resolve, reject) => {
     const finish = (settle: () => void) => {
@@ -184,9 +186,16 @@ function attempt(
   return { result, cancel: () => socket.destroy(new Error("given up")) };
 }
 
-function target(address: TcpAddress | UnixAddress, bindAddress?: string): NetConnectOpts {
+function target(
+  address: TcpAddress | UnixAddress,
+  { bindAddress, family }: ConnectSocketOptions,
+): NetConnectOpts {
   if (isUnix(address)) return { path: address.path };
-  return { ...address, ...(bindAddress === undefined ? {} : { localAddress: bindAddress }) };
+  return {
+    ...address,
+    ...(family === undefined || isIP(address.host) !== 0 ? {} : { family }),
+    ...(bindAddress === undefined ? {} : { localAddress: bindAddress }),
+  };
 }
 
 function cancelled(address: Address): ConnectionError {
@@ -248,7 +257,9 @@ function reasonOf(error: unknown, options: ConnectSocketOptions): [ErrorCode, st
     case "EHOSTUNREACH":
     case "ENETUNREACH":
       return ["unreachable", "is unreachable from here"];
-    default:
-      return ["connect-failed", `could not be connected to: ${messageOf(error)}`];
+    case "EPERM":
+      if (!connectsByNameAlone()) break;
+      return ["connect-failed", "could not be connected to: Deno's --allow-net does not name it"];
   }
+  return ["connect-failed", `could not be connected to: ${messageOf(error)}`];
 }

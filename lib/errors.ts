@@ -26,6 +26,7 @@ export type ErrorCode =
   | "host-key-unknown"
   | "identity-unreadable"
   | "name-not-found"
+  | "not-permitted"
   | "not-supported"
   | "privileged-port"
   | "protocol-error"

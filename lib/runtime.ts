@@ -97,12 +97,49 @@ export function mayCallNative(): boolean {
   return permission?.state === "granted" && permission.partial !== true;
 }
 
+/**
+ * Whether a host must be connected to by its name, and not by an address that the name stands for:
+ * where Deno's `--allow-net` is a list of names, it permits nothing else.
+ *
+ * @returns Whether it is so.
+ */
+export function connectsByNameAlone(): boolean {
+  const permission = deno?.permissions.querySync({ name: "net" });
+  return permission !== undefined && permission.state !== "granted";
+}
+
+/**
+ * Whether a port of this machine may be listened on. Deno may ask the person at the terminal.
+ *
+ * @param host An address of this machine.
+ * @param port The port; 0 for any.
+ * @returns Whether it may.
+ */
+export function mayListen(host: string, port: number): boolean {
+  if (deno === undefined) return true;
+  const shown = host.includes(":") ? `[${host}]` : host;
+  return deno.permissions.requestSync({ name: "net", host: `${shown}:${port}` }).state ===
+    "granted";
+}
+
+/**
+ * What Deno must be started with for something that has failed.
+ *
+ * @param error What was thrown.
+ * @returns The flag, such as `--allow-net`; undefined where no permission was missing.
+ */
+export function missingPermission(error: unknown): string | undefined {
+  if (!(error instanceof Error) || error.name !== "NotCapable") return undefined;
+  return /--allow-[a-z-]+/.exec(error.message)?.[0];
+}
+
 /** What of Deno's own interface says how it was started, and opens libraries. */
 interface Deno {
   readonly build: { readonly standalone?: boolean };
   readonly mainModule: string;
   readonly permissions: {
     querySync(descriptor: { name: string }): { state: string; partial?: boolean };
+    requestSync(descriptor: { name: string; host: string }): { state: string };
   };
   dlopen(path: string, signatures: object): { readonly symbols: unknown };
 }

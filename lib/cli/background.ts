@@ -106,7 +106,8 @@ export function goToBackground(
       prompts: prompter !== undefined,
       ...(stdinKey === undefined ? {} : { stdinKey }),
     };
-    child.send(start);
+    // Where Deno may start nothing there is no channel either, and "error" says why.
+    if (child.connected) child.send(start);
   });
 }
 

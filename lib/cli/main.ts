@@ -14,6 +14,7 @@ import { Output, type Screen, terminalScreen } from "./output.ts";
 import { answerQuery } from "./query.ts";
 import { dumpConfig } from "../ssh_config/dump.ts";
 import { type HostConfig, readHost } from "../ssh_config/host_config.ts";
+import { permissionError } from "./permissions.ts";
 import { type Settings, verbosityOf } from "../ssh_config/settings.ts";
 import { type SignalPhases, signalPhases } from "./signal_phases.ts";
 import { type StopSignal, stopSignal } from "./signals.ts";
@@ -66,7 +67,8 @@ export async function main(args: readonly string[]): Promise<number> {
     status = local === undefined
       ? await connectAndForward(args, host, secrets, output, stop, foreground)
       : await connectAndRun(host, secrets, output, local);
-  } catch (error) {
+  } catch (thrown) {
+    const error = permissionError(thrown) ?? thrown;
     status = error instanceof UsageError ? USAGE : FAILED;
     output.error(error, status);
     if (!(error instanceof FairleadError) && error instanceof Error) {

@@ -8,7 +8,7 @@ import { spawnSync } from "node:child_process";
 import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { SessionError, systemCodeOf } from "../errors.ts";
+import { messageOf, SessionError, systemCodeOf } from "../errors.ts";
 import type { Prompter, Question, UnknownHostKey } from "../ssh/prompter.ts";
 
 const TERMINAL = "/dev/tty";
@@ -23,11 +23,7 @@ const PAUSE = 20;
  * @returns undefined where there is no terminal.
  */
 export function terminalPrompter(): Prompter | undefined {
-  try {
-    closeSync(openSync(TERMINAL, "r+"));
-  } catch {
-    return undefined;
-  }
+  if (!canOpen("r+") && !(canOpen("r") && process.stderr.isTTY)) return undefined;
   return {
     secret: (prompt) => ask(prompt, false),
     questions,
@@ -155,13 +151,33 @@ function hide(again: () => void): () => void {
 }
 
 function stty(mode: "echo" | "-echo"): boolean {
-  return spawnSync("sh", ["-c", `stty ${mode} < ${TERMINAL}`]).status === 0;
+  try {
+    return spawnSync("sh", ["-c", `stty ${mode} < ${TERMINAL}`]).status === 0;
+  } catch (error) {
+    // Deno throws where it was not permitted to start anything.
+    throw noTerminal(error);
+  }
 }
 
 function show(text: string): void {
-  const terminal = openSync(TERMINAL, "r+");
+  let terminal: number;
+  try {
+    terminal = openSync(TERMINAL, "r+");
+  } catch {
+    // Deno lets nobody write there who may not do everything; stderr was seen to be a terminal.
+    return void writeSync(process.stderr.fd, text);
+  }
   writeSync(terminal, text);
   closeSync(terminal);
+}
+
+function canOpen(mode: "r" | "r+"): boolean {
+  try {
+    closeSync(openSync(TERMINAL, mode));
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -175,9 +191,10 @@ export function printable(text: string): string {
   return text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, "?");
 }
 
-function noTerminal(): SessionError {
-  return new SessionError("the terminal's echo cannot be turned off, so no secret is asked for", {
-    code: "auth-failed",
-    hint: "use a key or an agent",
-  });
+function noTerminal(cause?: unknown): SessionError {
+  const reason = cause === undefined ? "" : `: ${messageOf(cause)}`;
+  return new SessionError(
+    `the terminal's echo cannot be turned off, so no secret is asked for${reason}`,
+    { code: "auth-failed", hint: "use a key or an agent", cause },
+  );
 }

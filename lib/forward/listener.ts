@@ -7,6 +7,7 @@ import { lookup } from "node:dns/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { type Address, type Dialer, formatAddress, type TcpAddress } from "../dialer.ts";
 import { ForwardError, messageOf, systemCodeOf } from "../errors.ts";
+import { mayListen } from "../runtime.ts";
 import { Backlog } from "./backlog.ts";
 import type { ListenAddress } from "./spec.ts";
 import { ACCEPTING, listenUnix, type UnixListenOptions } from "./unix_listener.ts";
@@ -137,7 +138,8 @@ async function hostsOf(
   const wanted = ({ host }: Host) =>
     options.family === undefined || host.includes(":") === (options.family === 6);
   if (bind === undefined || bind === "localhost") {
-    return [{ host: "127.0.0.1" }, { host: "::1", dispensable: isMissing }].filter(wanted);
+    const dispensable = (error: unknown) => isMissing(error) || isNotPermitted(error);
+    return [{ host: "127.0.0.1" }, { host: "::1", dispensable }].filter(wanted);
   }
   if (bind === "*") {
     // Where one socket serves both families, the other one finds its address in use: by us.
@@ -161,11 +163,13 @@ async function hostsOf(
   }
 }
 
-function listen(
+async function listen(
   address: TcpAddress & { ipv6Only?: boolean; pauseOnConnect: boolean },
   accept: (socket: Socket) => void,
 ): Promise<Server> {
-  return new Promise((resolve, reject) => {
+  // Deno would throw where nobody can catch it.
+  if (!mayListen(address.host, address.port)) throw notPermitted(address);
+  return await new Promise((resolve, reject) => {
     const { pauseOnConnect, ...where } = address;
     const server = createServer({ ...ACCEPTING, pauseOnConnect, noDelay: true }, accept);
     server.once("error", reject);
@@ -176,6 +180,18 @@ function listen(
       resolve(server);
     });
   });
+}
+
+function notPermitted(address: TcpAddress): ForwardError {
+  const where = formatAddress(address);
+  return new ForwardError(`cannot listen on ${where}: Deno's --allow-net does not name it`, {
+    code: "not-permitted",
+    hint: `add it: --allow-net=…,${address.port === 0 ? address.host : where}`,
+  });
+}
+
+function isNotPermitted(error: unknown): boolean {
+  return error instanceof ForwardError && error.code === "not-permitted";
 }
 
 /** EINVAL is what Deno 2.9 says for an address that no interface has. */
