@@ -123,6 +123,17 @@ export function mayListen(host: string, port: number): boolean {
 }
 
 /**
+ * Whether a program may be started. Deno may ask the person at the terminal.
+ *
+ * @param command Its name, as it is started by.
+ * @returns Whether it may.
+ */
+export function mayRun(command: string): boolean {
+  return deno === undefined ||
+    deno.permissions.requestSync({ name: "run", command }).state === "granted";
+}
+
+/**
  * What Deno must be started with for something that has failed.
  *
  * @param error What was thrown.
@@ -139,7 +150,7 @@ interface Deno {
   readonly mainModule: string;
   readonly permissions: {
     querySync(descriptor: { name: string }): { state: string; partial?: boolean };
-    requestSync(descriptor: { name: string; host: string }): { state: string };
+    requestSync(descriptor: { name: string; host?: string; command?: string }): { state: string };
   };
   dlopen(path: string, signatures: object): { readonly symbols: unknown };
 }

@@ -9,6 +9,7 @@ import { constants } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { UsageError } from "../errors.ts";
+import { missingPermission } from "../runtime.ts";
 import { environmentWith } from "./environment.ts";
 import { terminalPlace } from "./foreground.ts";
 import type { Output } from "./output.ts";
@@ -85,7 +86,12 @@ function deliveredByTerminal(signal: NodeJS.Signals): boolean {
 function unstartable(program: string, error: unknown, output: Output): number {
   const found = candidates(program).some((path) => existsSync(path));
   const status = found ? NOT_EXECUTABLE : NOT_FOUND;
-  const words = found ? "it cannot be executed" : "there is no such command";
+  const flag = missingPermission(error);
+  const words = flag !== undefined
+    ? `Deno was started without ${flag}`
+    : found
+    ? "it cannot be executed"
+    : "there is no such command";
   const failure = new UsageError(`${program}: ${words}`);
   failure.cause = error;
   output.error(failure, status);

@@ -8,7 +8,8 @@ import { spawnSync } from "node:child_process";
 import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { messageOf, SessionError, systemCodeOf } from "../errors.ts";
+import { SessionError, systemCodeOf } from "../errors.ts";
+import { mayRun } from "../runtime.ts";
 import type { Prompter, Question, UnknownHostKey } from "../ssh/prompter.ts";
 
 const TERMINAL = "/dev/tty";
@@ -133,14 +134,24 @@ function readNow(terminal: number, buffer: Uint8Array): number | undefined {
  * @returns Turns it on.
  */
 function hide(again: () => void): () => void {
-  if (!stty("-echo")) throw noTerminal();
-  const restore = () => stty("echo");
+  stty("-echo");
+  const restore = () => {
+    try {
+      stty("echo");
+    } catch {
+      // The terminal is gone.
+    }
+  };
   const stop = () => {
     restore();
     process.kill(process.pid, "SIGSTOP");
   };
   const go = () => {
-    stty("-echo");
+    try {
+      stty("-echo");
+    } catch {
+      // Nobody can be asked any more, and what waits for an answer ends.
+    }
     again();
   };
   process.once("exit", restore).on("SIGTSTP", stop).on("SIGCONT", go);
@@ -150,13 +161,11 @@ function hide(again: () => void): () => void {
   };
 }
 
-function stty(mode: "echo" | "-echo"): boolean {
-  try {
-    return spawnSync("sh", ["-c", `stty ${mode} < ${TERMINAL}`]).status === 0;
-  } catch (error) {
-    // Deno throws where it was not permitted to start anything.
-    throw noTerminal(error);
-  }
+/** @throws {SessionError} When it cannot be done. */
+function stty(mode: "echo" | "-echo"): void {
+  if (!mayRun("sh")) throw noTerminal(": Deno was started without --allow-run=sh");
+  const { status } = spawnSync("sh", ["-c", `stty ${mode} < ${TERMINAL}`]);
+  if (status !== 0) throw noTerminal();
 }
 
 function show(text: string): void {
@@ -191,10 +200,9 @@ export function printable(text: string): string {
   return text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, "?");
 }
 
-function noTerminal(cause?: unknown): SessionError {
-  const reason = cause === undefined ? "" : `: ${messageOf(cause)}`;
+function noTerminal(reason = ""): SessionError {
   return new SessionError(
     `the terminal's echo cannot be turned off, so no secret is asked for${reason}`,
-    { code: "auth-failed", hint: "use a key or an agent", cause },
+    { code: "auth-failed", hint: "use a key or an agent" },
   );
 }

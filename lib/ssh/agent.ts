@@ -6,6 +6,7 @@
 import process from "node:process";
 import { messageOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
+import { missingPermission } from "../runtime.ts";
 import { type AgentKey, listAgentKeys, signWithAgent } from "./agent_client.ts";
 import type { Identity } from "./keys.ts";
 import { printable } from "./reasons.ts";
@@ -70,7 +71,8 @@ export async function agentIdentities(
     // Who gave it up wants to hear no more of it.
     if (signal?.aborted) return [];
     const said = { path: socket.path, reason: messageOf(error) };
-    log[socket.named ? "warn" : "info"]("the agent at {path} gives no keys: {reason}", said);
+    const wanted = socket.named || missingPermission(error) !== undefined;
+    log[wanted ? "warn" : "info"]("the agent at {path} gives no keys: {reason}", said);
     return [];
   }
 }
