@@ -10,7 +10,7 @@ import { fairlead, programCommand, serverOptions } from "../support/fairlead.ts"
 import { emptyHome, type Home } from "../support/home.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
-import { echoServer, type Peer, refusingPort, transfer } from "../support/tcp.ts";
+import { echoServer, type Peer, refusingPort, sinkServer, transfer } from "../support/tcp.ts";
 import { openTerminal } from "../support/terminal.ts";
 import {
   descendants,
@@ -179,7 +179,8 @@ test("Ctrl-C at a question ends both processes", skipTerminal, async () => {
 });
 
 test("a first process that is killed takes the second one with it", skip, async () => {
-  await using silent = await echoServer();
+  // An echo would be an answer that ends the attempt, and with it both processes.
+  await using silent = await sinkServer();
   const [program, first] = programCommand();
   const args = [...first, "-f", "-F", "none", ...toEcho(), "-p", `${silent.port}`, silent.host];
   await using parent = start(program, args, { env: home.env });
