@@ -7,7 +7,7 @@
  * A whole run writes docs/benchmarks.md and docs/benchmarks.svg.
  */
 import { spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { ROOT } from "../tests/support/fairlead.ts";
 import { chart } from "./bench/chart.ts";
@@ -15,6 +15,7 @@ import { CHART, circumstances, formatDocument } from "./bench/document.ts";
 import { MEASURES } from "./bench/measures.ts";
 import { readOptions, selects, type ToolName, usage } from "./bench/options.ts";
 import { run } from "./bench/run.ts";
+import { keepSection } from "./bench/section.ts";
 import { fastestRuntimes } from "./bench/stage.ts";
 import { figuresTable, targetsTable } from "./bench/tables.ts";
 import { judge } from "./bench/targets.ts";
@@ -71,7 +72,8 @@ async function main(args: readonly string[]): Promise<void> {
     command: ["deno task bench", ...args].join(" "),
     circumstances: circumstances(),
   });
-  writeFileSync(`${DOCS}benchmarks.md`, document);
+  const before = readFileSync(`${DOCS}benchmarks.md`, "utf8");
+  writeFileSync(`${DOCS}benchmarks.md`, keepSection(document, before));
   writeFileSync(`${DOCS}benchmarks.svg`, chart(CHART, tools, results));
   const written = ["md", "svg"].map((ending) => `${DOCS}benchmarks.${ending}`);
   spawnSync(process.execPath, ["fmt", "--quiet", ...written], { stdio: "inherit" });

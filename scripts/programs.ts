@@ -1,11 +1,11 @@
 /** What of fairlead the end-to-end tests can be put through. */
 import process from "node:process";
-import { makeBinary } from "./build/binary.ts";
+import { makeBinaries } from "./build/binary.ts";
 import { BUNDLE, makeBundle } from "./build/bundle.ts";
 import { bun, node, node20, type Runtime } from "./runtimes.ts";
 
 /** The names that `--program` takes. */
-export const PROGRAMS = ["source", "bundle", "bundle:node20", "binary"] as const;
+export const PROGRAMS = ["source", "bundle", "bundle:node20", "binary", "binary:bun"] as const;
 
 /** One of them. */
 export type ProgramName = typeof PROGRAMS[number];
@@ -32,7 +32,8 @@ export async function makeProgram(
   runtime: Runtime,
 ): Promise<string[] | undefined> {
   if (name === "source") return undefined;
-  if (name === "binary") return [await makeBinary()];
+  if (name === "binary") return await makeBinaries();
+  if (name === "binary:bun") return await makeBinaries({ engine: "bun" });
   await makeBundle();
   if (name === "bundle:node20") return [node20(), BUNDLE];
   if (runtime === "deno") return [process.execPath, "run", "-A", BUNDLE];

@@ -48,6 +48,9 @@ function fromNpm(name: string, program: string): string {
     { encoding: "utf8", cwd: tmpdir() },
   );
   const path = (stdout ?? "").trim().split("\n").at(-1) ?? "";
-  if (status !== 0 || path === "") throw new Error(`npx could not bring ${name}: ${stderr ?? ""}`);
+  if (status !== 0 || path === "") {
+    const [reason] = (stderr ?? "").trim().split("\n");
+    throw new Error(`npx could not bring ${name}: ${reason || "it printed no path"}`);
+  }
   return path;
 }

@@ -13,6 +13,8 @@ import type { Effort } from "../scripts/bench/probes.ts";
 import { readOptions, selects, TOOL_NAMES, usage } from "../scripts/bench/options.ts";
 import { Results } from "../scripts/bench/results.ts";
 import { run } from "../scripts/bench/run.ts";
+import { keepSection, withSection } from "../scripts/bench/section.ts";
+import { formatStart } from "../scripts/bench/starts.ts";
 import { connectTo } from "../scripts/bench/sockets.ts";
 import { median, percentile } from "../scripts/bench/statistics.ts";
 import { figuresTable, targetsTable } from "../scripts/bench/tables.ts";
@@ -199,6 +201,39 @@ test("the document holds the targets, a table for each measure, and how and wher
   assert.doesNotMatch(text, /### Start/);
   assert.match(text, /had 2 % of the processors/);
   assert.match(text, /- fairlead 0, commit abc\n- two cores\n/);
+});
+
+test("the section on starts has medians, and ratios to ssh's", () => {
+  const section = formatStart({
+    figures: [
+      { label: "ssh", size: 1_200_000, version: [5, 4, 6], listening: [100, 110, 90] },
+      { label: "binary", size: 108_600_000, version: [150, 40, 50], listening: [200, 150, 10] },
+      { label: "source", size: undefined, version: [100, 100, 100], listening: [300, 300, 300] },
+    ],
+    date: "2026-01-31",
+    others: 0.1,
+    circumstances: ["ssh: OpenSSH", "two cores"],
+  });
+  assert.match(section, /^## .*\n\nMeasured on 2026-01-31: medians of 3 rounds/);
+  assert.match(section, /\| ssh +\| 1\.2 MB +\| +5 \(1\.0\) \| +100 \(1\.0\) \|/);
+  assert.match(section, /\| binary +\| 108\.6 MB +\| +50 \(10\.0\) \| +150 \(1\.5\) \|/);
+  assert.match(section, /\| source +\| +\| +100 \(20\.0\) \| +300 \(3\.0\) \|/);
+  assert.match(section, /had 10 % of the processors/);
+  assert.match(section, /- ssh: OpenSSH\n- two cores$/);
+});
+
+test("a new document keeps the section on starts, which its own bench replaces", () => {
+  const old = withSection("# Old\n\nfigures\n", "## Starts\n\nfirst\n");
+  assert.match(old, /^# Old\n\nfigures\n\n<!-- .*task bench:start.* -->\n\n## Starts\n\nfirst\n/);
+  const fresh = keepSection("# New\n\nother figures\n", old);
+  assert.match(
+    fresh,
+    /^# New\n\nother figures\n\n<!-- .* -->\n\n## Starts\n\nfirst\n\n<!-- .* -->\n$/,
+  );
+  assert.equal(keepSection(fresh, old), fresh);
+  assert.equal(withSection(fresh, "## Starts\n\nsecond"), fresh.replace("first", "second"));
+  assert.equal(withSection(`${fresh}\nthe end\n`, "## Starts\n\nfirst"), `${fresh}\nthe end\n`);
+  assert.equal(keepSection("# New\n", "# Old\n"), "# New\n");
 });
 
 const EFFORT: Effort = {

@@ -73,7 +73,6 @@ export function formatDocument(document: Document): string {
 
 /** The versions and the machine. */
 export function circumstances(): string[] {
-  const [first] = cpus();
   const commit = git("rev-parse", "--short", "HEAD");
   const changed = git("status", "--porcelain", "--", "lib", "cli.ts") !== "";
   return [
@@ -81,9 +80,15 @@ export function circumstances(): string[] {
     `${versionOf("ssh", "-V")}; sshd of the same package`,
     `Deno ${process.versions["deno"]}, Bun ${versionOf(bun(), "--version")}, ` +
     `Node ${versionOf(node(), "--version").replace(/^v/, "")}`,
-    `${cpus().length} cores, ${first?.model.trim()}, ${(totalmem() / 2 ** 30).toFixed(0)} GiB; ` +
-    `Linux ${versionOf("uname", "-r")}; at most ${openFilesLimit("self")} open files a process`,
+    `${machine()}; at most ${openFilesLimit("self")} open files a process`,
   ];
+}
+
+/** The machine, in a line. */
+export function machine(): string {
+  const [first] = cpus();
+  return `${cpus().length} cores, ${first?.model.trim()}, ` +
+    `${(totalmem() / 2 ** 30).toFixed(0)} GiB; Linux ${versionOf("uname", "-r")}`;
 }
 
 const HOW = `

@@ -1,6 +1,6 @@
 /** The bench's own command line. */
 import { parseArgs } from "node:util";
-import { nearest } from "../../lib/nearest.ts";
+import { refuseStrangers, words } from "../arguments.ts";
 
 /** What is compared. The first is what all others are measured by. */
 export const TOOL_NAMES = ["ssh", "deno", "deno-js", "bun", "node"] as const;
@@ -51,7 +51,7 @@ const OPTIONS = {
 
 /** Reads the arguments; throws an Error that says what is wrong. */
 export function readOptions(args: readonly string[], measures: readonly string[]): BenchOptions {
-  refuseStrangers(args);
+  refuseStrangers(args, OPTIONS);
   const { values } = parseArgs({ args: [...args], options: OPTIONS });
   const only = words(values.only);
   for (const word of only) {
@@ -88,20 +88,6 @@ export function selects(word: string, measure: string): boolean {
   return word === measure || word === measure.replace(/\d+$/, "");
 }
 
-/** The parser's own message tells how to pass a file of that name, which nobody wants here. */
-function refuseStrangers(args: readonly string[]): void {
-  const { tokens } = parseArgs({ args: [...args], options: OPTIONS, strict: false, tokens: true });
-  for (const token of tokens) {
-    if (token.kind === "positional") throw new Error(`"${token.value}" is no option; ${SEE_HELP}`);
-    if (token.kind !== "option" || token.name in OPTIONS) continue;
-    const meant = nearest(token.name, Object.keys(OPTIONS));
-    const hint = meant === undefined ? SEE_HELP : `did you mean --${meant}?`;
-    throw new Error(`there is no option ${token.rawName}; ${hint}`);
-  }
-}
-
-const SEE_HELP = "--help lists what there is";
-
 function inLines(names: readonly string[], width: number): string[] {
   const lines: string[] = [];
   for (const name of names) {
@@ -110,8 +96,4 @@ function inLines(names: readonly string[], width: number): string[] {
     else lines[lines.length - 1] = `${last}, ${name}`;
   }
   return lines;
-}
-
-function words(list: string): string[] {
-  return list.split(",").map((word) => word.trim()).filter((word) => word !== "");
 }

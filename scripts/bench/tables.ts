@@ -69,7 +69,7 @@ function format(value: number | undefined, digits: number): string | undefined {
 }
 
 /** Aligned, so that it can be read as it is too: names to the left, figures to the right. */
-function table(head: readonly string[], lines: readonly (readonly string[])[]): string {
+export function table(head: readonly string[], lines: readonly (readonly string[])[]): string {
   const widths = head.map((name, column) =>
     Math.max(3, name.length, ...lines.map((line) => (line[column] ?? "").length))
   );

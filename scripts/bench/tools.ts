@@ -7,13 +7,17 @@ import { need } from "../../tests/support/tools.ts";
 import { bun, node } from "../runtimes.ts";
 import type { ToolName } from "./options.ts";
 
-/** One of them. */
-export interface Tool {
-  readonly name: ToolName;
+/** A program that forwards. */
+export interface Command {
   /** As it stands over a column. */
   readonly label: string;
   /** The whole command line that logs in at a server and forwards. */
   command(reach: Reach, forwards: readonly Forward[]): string[];
+}
+
+/** One of them. */
+export interface Tool extends Command {
+  readonly name: ToolName;
 }
 
 /** From a port of this machine to another, by way of the server. */

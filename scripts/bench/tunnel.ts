@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Reach } from "../../tests/support/ssh_server.ts";
 import { type Running, start, type Stoppable, stoppable } from "../../tests/support/tools.ts";
-import type { Forward, Tool } from "./tools.ts";
+import type { Command, Forward } from "./tools.ts";
 
 /** A running tool; or the destinations themselves, without a tunnel and a process. */
 export interface Tunnel extends Stoppable {
@@ -22,7 +22,7 @@ const LOOK = 3;
 
 /** Starts a tool with one forward to each of these ports. */
 export async function openTunnel(
-  tool: Tool,
+  tool: Command,
   reach: Reach,
   destinations: readonly number[],
 ): Promise<Tunnel> {

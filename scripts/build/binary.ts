@@ -1,32 +1,83 @@
 /**
- * Makes dist/fairlead-OS-ARCH: the command line and its runtime in one file.
+ * Makes dist/fairlead-OS-ARCH, the command line and what runs it in one file, and SHA256SUMS:
  *
- *     deno run -A scripts/build/binary.ts [--engine deno|bun]
+ *     deno task build:binary [--target NAME,…|--all] [--engine deno|bun] [--allow NAME,…] [--out …]
+ *
+ * The same commit gives the same bytes, wherever it is built by Deno, and in a folder of the same
+ * name by Bun.
  */
-import { spawnSync } from "node:child_process";
-import { join } from "node:path";
+import { mkdirSync, renameSync, rmSync, utimesSync } from "node:fs";
+import { join, resolve } from "node:path";
 import process from "node:process";
-import { BUNDLE, makeBundle } from "./bundle.ts";
-import { DIST } from "./project.ts";
-
-/** What a binary may do: all that ssh does, and nothing is asked for. */
-const PERMISSIONS = ["net", "read", "write", "env", "run", "sys", "ffi", "import"];
+import { type BinaryOptions, readOptions, USAGE } from "./binary_options.ts";
+import { makeBundle } from "./bundle.ts";
+import { checkDenort, compileWithBun, compileWithDeno } from "./compile.ts";
+import { writeSums } from "./sums.ts";
+import { type Target, targetOf } from "./targets.ts";
 
 /**
- * Compiles the bundle for this machine.
+ * Makes binaries.
  *
- * @returns Where the binary lies.
+ * @param options What is not said is as on the command line.
+ * @returns Where they lie, in the order of the targets.
+ * @throws {Error} When one cannot be made. Those before it stay, nothing is left of itself.
  */
-export async function makeBinary(): Promise<string> {
-  await makeBundle();
-  const binary = join(DIST, `fairlead-${process.platform}-${process.arch}`);
-  const args = ["compile", "--no-check", "--no-config", "--no-prompt", "--output", binary];
-  const allowed = PERMISSIONS.map((name) => `--allow-${name}`);
-  const { status } = spawnSync(process.execPath, [...args, ...allowed, BUNDLE], {
-    stdio: ["ignore", "inherit", "inherit"],
-  });
-  if (status !== 0) throw new Error("deno compile failed");
-  return binary;
+export async function makeBinaries(options: Partial<BinaryOptions> = {}): Promise<string[]> {
+  const whole = { ...readOptions([]), ...options };
+  // Before anything is built: it fits one target, and is not known to deno compile to do so.
+  if (whole.engine === "deno") checkDenort(whole.targets);
+  const out = resolve(whole.out);
+  mkdirSync(out, { recursive: true });
+  const binaries: string[] = [];
+  for (const target of whole.targets) binaries.push(await makeOne(target, { ...whole, out }));
+  writeSums(out);
+  return binaries;
 }
 
-if (import.meta.main) console.log(await makeBinary());
+async function makeOne(
+  target: Target,
+  { engine, allow, out }: BinaryOptions,
+): Promise<string> {
+  const name = binaryName(target, engine);
+  // Its own name and the time of what is inside become part of the file: none may be by chance.
+  const folder = join(out, `.${name}`);
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder);
+  try {
+    const script = "fairlead.mjs";
+    await makeBundle({ outfile: join(folder, script), minify: true });
+    utimesSync(join(folder, script), 0, 0);
+    const job = { folder, script, output: name, target };
+    engine === "bun" ? compileWithBun(job) : compileWithDeno(job, allow);
+    const made = targetOf(join(folder, name));
+    if (made !== target) throw new Error(`what was made for ${target} is for ${made ?? "nothing"}`);
+    renameSync(join(folder, name), join(out, name));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+  return join(out, name);
+}
+
+/**
+ * The file name of a binary.
+ *
+ * @param target What it is for.
+ * @param engine What runs it.
+ * @returns The name, the same in every release.
+ */
+export function binaryName(target: Target, engine: BinaryOptions["engine"]): string {
+  const ending = target.startsWith("windows") ? ".exe" : "";
+  return `fairlead-${engine === "bun" ? "bun-" : ""}${target}${ending}`;
+}
+
+async function main(args: readonly string[]): Promise<void> {
+  if (args.includes("--help")) return console.log(USAGE);
+  for (const binary of await makeBinaries(readOptions(args))) console.log(binary);
+}
+
+if (import.meta.main) {
+  await main(process.argv.slice(2)).catch((error) => {
+    console.error(`build:binary: ${error instanceof Error ? error.message : error}`);
+    process.exitCode = 1;
+  });
+}

@@ -13,15 +13,21 @@ export const BUNDLE: string = join(DIST, "fairlead.mjs");
 /**
  * Makes the bundle.
  *
+ * @param options Where it goes, and whether it is made small at the cost of its lines: names stay,
+ *   so that traces can be read.
  * @returns What it was made of.
  */
-export async function makeBundle(): Promise<Made> {
+export async function makeBundle(
+  { outfile = BUNDLE, minify = false }: { outfile?: string; minify?: boolean } = {},
+): Promise<Made> {
   const made = await makeModule({
     entryPoints: ["cli.ts"],
-    outfile: BUNDLE,
+    outfile,
     banner: { js: "#!/usr/bin/env node" },
+    minifySyntax: minify,
+    minifyWhitespace: minify,
   });
-  chmodSync(BUNDLE, 0o755);
+  chmodSync(outfile, 0o755);
   return made;
 }
 
