@@ -1,0 +1,5 @@
+/** x */
+/** x */
+export function runManual(_args: readonly string[]): number {
+  return 0;
+}
