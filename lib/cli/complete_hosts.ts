@@ -41,8 +41,9 @@ export function hostNames(configFile: string | undefined): HostName[] {
   const found = new Map<string, HostName>();
   for (const source of SOURCES) {
     for (const host of source(names)) {
-      // The others are refused as destinations as well, and could be options.
-      if (!found.has(host.name) && isSafeHostName(host.name)) found.set(host.name, host);
+      // The others are refused as destinations, could be options, or would be taken apart.
+      if (!isSafeHostName(host.name) || /[@=/]/.test(host.name)) continue;
+      if (!found.has(host.name)) found.set(host.name, host);
     }
   }
   return [...found.values()];

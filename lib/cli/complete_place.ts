@@ -9,7 +9,8 @@ import type { Rule, State } from "./rules.ts";
 export interface Option {
   /** Its names, such as `-V` and `--version`. */
   readonly names: readonly string[];
-  readonly takesValue: boolean;
+  /** The name of its argument, where it takes one. */
+  readonly argument: string | undefined;
   /** The line in --help; none where it is only there to be accepted or refused. */
   readonly help: string | undefined;
 }
@@ -48,7 +49,7 @@ export interface Grammars {
 export function optionsOf<Reading extends State>(rules: readonly Rule<Reading>[]): Option[] {
   return rules.map(({ flags, help }) => {
     const [, names = "", argument] = /^(.*?)(?: <(.*)>)?$/.exec(flags) ?? [];
-    return { names: names.split(", "), takesValue: argument !== undefined, help };
+    return { names: names.split(", "), argument, help };
   });
 }
 
@@ -134,7 +135,7 @@ function readOption(
 }
 
 function takesValue(name: string, options: readonly Option[]): boolean {
-  return options.some((option) => option.takesValue && option.names.includes(name));
+  return options.some((option) => option.argument !== undefined && option.names.includes(name));
 }
 
 /** A word that begins with a dash: the name of an option, or a value that follows in the word. */

@@ -5,6 +5,8 @@ import { chmod, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
+import { FIRST_WORDS } from "../../lib/cli/commands.ts";
+import { manualPage } from "../../lib/cli/manual.ts";
 import { fairlead, programCommand } from "../support/fairlead.ts";
 import { emptyHome, type Home } from "../support/home.ts";
 import { openTerminal, type Terminal } from "../support/terminal.ts";
@@ -19,12 +21,15 @@ const SHELLS: readonly {
   readonly program: string;
   readonly command: (home: string) => Promise<string[]>;
   readonly skip?: string | undefined;
+  /** Whether only words are looked at that bash takes apart. */
+  readonly pieces?: boolean;
 }[] = [
   { name: "bash", program: "bash", command: (home) => bash(home, "") },
   {
     name: "bash with bash-completion",
     program: "bash",
     command: (home) => bash(home, `. ${BASH_COMPLETION}\n`),
+    pieces: true,
     skip: existsSync(BASH_COMPLETION) ? undefined : "bash-completion is not installed",
   },
   { name: "zsh", program: "zsh", command: zsh },
@@ -111,79 +116,108 @@ async function makeHome(home: Home): Promise<Home> {
 /** What is written, and what stands in the line after Tab. */
 const COMPLETED: readonly (readonly [typed: string, completed: string])[] = [
   ["fairlead -o Stri", "fairlead -o StrictHostKeyChecking="],
-  ["fairlead -o StrictHostKeyChecking=acc", "fairlead -o StrictHostKeyChecking=accept-new"],
-  ["fairlead -o serveralivec", "fairlead -o serveralivecountMax="],
   ["fairlead --conn", "fairlead --connections"],
-  ["fairlead --connections=a", "fairlead --connections=auto"],
-  ["fairlead me@ali", "fairlead me@alias"],
-  ["fairlead -vJ me@alias,incl", "fairlead -vJ me@alias,included"],
-  ["fairlead -L 0:db:5432 kno", "fairlead -L 0:db:5432 known.example.com"],
-  [
-    "fairlead known.example.com -p 22 --no-s",
-    "fairlead known.example.com -p 22 --no-system-crypto",
-  ],
-  ["fairlead with --ready=d", "fairlead with --ready=dial"],
-  [
-    "fairlead -c chacha20-poly1305@openssh.com,aes128-ct",
-    "fairlead -c chacha20-poly1305@openssh.com,aes128-ctr",
-  ],
   ["fairlead -i ~/.ssh/conf", "fairlead -i ~/.ssh/config"],
-  ["fairlead --password env:ZDOT", "fairlead --password env:ZDOTDIR"],
   ["fairlead evi", "fairlead evil.example.com"],
-  ["fairlead completions po", "fairlead completions powershell"],
+];
+
+/** The same, where bash has rules of its own for what a word is, and bash-completion changes it. */
+const COMPLETED_IN_PIECES: typeof COMPLETED = [
+  ["fairlead -vo StrictHostKeyChecking=acc", "fairlead -vo StrictHostKeyChecking=accept-new"],
+  ["fairlead me@ali", "fairlead me@alias"],
+  ["fairlead -J me@alias,incl", "fairlead -J me@alias,included"],
+  ["fairlead --password env:ZDOT", "fairlead --password env:ZDOTDIR"],
   ["fairlead with alias -- ls /etc/host.co", "fairlead with alias -- ls /etc/host.conf"],
   ["fairlead with -g alias -- printen", "fairlead with -g alias -- printenv"],
 ];
 
-for (const { name, program, command, skip } of SHELLS) {
+for (const { name, program, command, skip, pieces } of SHELLS) {
   const skipped = skip === undefined ? skipUnless("tmux", program) : { skip };
-  test(`${name} completes options, values, hosts, files and commands`, skipped, async () => {
-    await inShell(command, async (terminal, home) => {
-      for (const [typed, completed] of COMPLETED) {
-        await terminal.press(typed);
-        await terminal.press("Tab");
-        await terminal.until(new RegExp(`^> ${escaped(completed)}$`, "m"));
-        await newLine(terminal);
-      }
-      // What was offered was not run, nor was Match exec.
-      assert.ok(!existsSync(join(home, "ran")));
-    });
-  });
+  test(
+    `${name} completes fairlead's lines, and runs nothing that names hold`,
+    skipped,
+    async () => {
+      await inShell(command, async (terminal, home) => {
+        const all = pieces ? COMPLETED_IN_PIECES : [...COMPLETED, ...COMPLETED_IN_PIECES];
+        for (const [typed, completed] of all) {
+          await terminal.press(typed);
+          await terminal.press("Tab");
+          await terminal.until(new RegExp(`^> ${escaped(completed)}$`, "m"));
+          await newLine(terminal);
+        }
+        if (pieces) return;
 
-  test(`${name} shows what there is, and nothing that is not to be typed`, skipped, async () => {
-    await inShell(command, async (terminal, home) => {
-      let screen = "";
-      for (
-        const [typed, ...shown] of [
-          ["fairlead with -", "-L", "-B", "-c"],
-          ["fairlead -J ", "alias", "included", "known.example.com", "elsewhere.example.com"],
-        ]
-      ) {
-        await terminal.press("C-l");
-        await terminal.press(typed ?? "");
+        await terminal.press("fairlead with -");
         await terminal.press("Tab");
-        // The first one completes as far as it goes.
         if (program === "bash") await terminal.press("Tab");
-        for (const word of shown) await terminal.until(new RegExp(`(?<!\\S)${word}\\b`));
-        screen += await terminal.screen();
+        for (const word of ["-L", "-B", "-c"]) {
+          await terminal.until(new RegExp(`(?<!\\S)${word}(?!\\S)`));
+        }
         await newLine(terminal);
-      }
-      assert.doesNotMatch(screen, /touch|IFS|192\.0\.2|\|1\|/);
-      assert.doesNotMatch(screen, /(?<!\S)-A\b/, "what is refused is not offered");
-      // A substitution that stands in the line is not run by Tab either.
-      let times = 0;
-      for (const typed of ["", "-i ", "-J a,"]) {
-        await terminal.press(`fairlead ${typed}$(touch ${home}/ran)@ali`);
+        await terminal.press("fairlead -J ");
         await terminal.press("Tab");
-        // What follows is shown once Tab is done with.
-        await terminal.press("#");
-        await terminal.until(/@ali(?:as)? ?#(?:\^C)?$/m, ++times);
+        if (program === "bash") await terminal.press("Tab");
+        const screen = await terminal.until(/^(?!>).*elsewhere\.example\.com/m);
+        assert.match(screen, /^(?!>).*\balias\b/m);
+        assert.match(screen, /^(?!>).*\bincluded\b/m);
+        assert.doesNotMatch(screen, /touch|IFS|192\.0\.2|\|1\|/);
         await newLine(terminal);
-      }
-      assert.ok(!existsSync(join(home, "ran")));
-    });
-  });
+
+        // A substitution that stands in the line is not run by Tab either.
+        for (const [index, typed] of ["", "-i ", "-J a,"].entries()) {
+          await terminal.press(`fairlead ${typed}$(touch ${home}/ran)@ali`);
+          await terminal.press("Tab");
+          // What follows is shown once Tab is done with.
+          await terminal.press("#");
+          await terminal.until(/@ali(?:as)? ?#(?:\^C)?$/m, index + 1);
+          await newLine(terminal);
+        }
+        // Nor was Match exec.
+        assert.ok(!existsSync(join(home, "ran")));
+      });
+    },
+  );
 }
+
+test("without a shell that there are completions for, one line says which there are", async () => {
+  const form = "fairlead completions bash|zsh|fish|powershell\n";
+  const missing = await fairlead(["completions"]);
+  assert.equal(missing.stderr, `fairlead: completions: the shell is missing: ${form}`);
+  const wrong = await fairlead(["completions", "tcsh"]);
+  assert.equal(wrong.stderr, `fairlead: completions: there are none for "tcsh": ${form}`);
+  assert.deepEqual([missing.status, wrong.status], [2, 2]);
+  assert.equal(missing.stdout + wrong.stdout, "");
+});
+
+test("the words of fairlead's own have a help, and man prints the page whole", async () => {
+  for (const word of Object.keys(FIRST_WORDS)) {
+    const { status, stdout, stderr } = await fairlead([word, "--help"]);
+    assert.deepEqual({ status, stderr }, { status: 0, stderr: "" });
+    assert.match(stdout, new RegExp(`^usage: fairlead ${word} ?`));
+    assert.deepEqual(stdout.split("\n").filter((line) => line.length > 80), []);
+  }
+  assert.equal((await fairlead(["man"])).stdout, manualPage());
+});
+
+test("what cannot be answered is passed over in silence, and a long answer is whole", async () => {
+  for (const args of [["--word=x"], ["zsh"], ["zsh", "--word="], ["bash", "--line="]]) {
+    const { stdout, stderr } = await fairlead(["complete", "--shell", ...args]);
+    assert.match(stdout, /^(?:words\n[^]*)?$/);
+    assert.equal(stderr, "");
+  }
+  await using home = await emptyHome();
+  const names = Array.from({ length: 20_000 }, (_, index) => `host-${index}.example.com`);
+  const lines = names.map((name) => `${name} ssh-ed25519 AAAA\n`);
+  await writeFile(join(home.ssh, "known_hosts"), lines.join(""));
+  const question = ["complete", "--shell", "bash", "--word=host-", "--line=fairlead host-"];
+  const { stdout } = await fairlead(question, { env: home.env });
+  assert.ok(names.every((name) => stdout.includes(`\n${name}\n`)));
+});
+
+test("a host may be called complete", async () => {
+  const { stdout } = await fairlead(["complete", "-F", "none", "-G"]);
+  assert.match(stdout, /^hostname complete$/m);
+});
 
 /** Gives the line up that was being written. */
 async function newLine(terminal: Terminal): Promise<void> {
