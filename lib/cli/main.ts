@@ -36,6 +36,10 @@ const USAGE = 2;
  * @returns The exit status.
  */
 export async function main(args: readonly string[]): Promise<number> {
+  // Only a script says both: a host may be called complete.
+  if (args[0] === "complete" && args[1] === "--shell") {
+    return await (await import("./complete.ts")).runComplete(args.slice(1));
+  }
   // A reader that went away (head, a closed terminal) is no reason to fail.
   process.stderr.on("error", () => {});
   const foreground = await findForeground();
@@ -45,6 +49,11 @@ export async function main(args: readonly string[]): Promise<number> {
   let status: number;
   try {
     if (args[0] === "demo") return await runDemo(args.slice(1));
+    // What few runs need is not loaded by all of them.
+    if (args[0] === "completions") {
+      return (await import("./completions.ts")).runCompletions(args.slice(1));
+    }
+    if (args[0] === "man") return (await import("./manual.ts")).runManual(args.slice(1));
     const { settings, show, query, task } = readLine(args);
     // Before anything else is started: Match exec runs programs as well.
     const secrets = takeSecrets(settings);

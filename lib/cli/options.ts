@@ -126,6 +126,8 @@ export function optionLines(rules: readonly Pick<Rule, "flags" | "help">[]): str
 const HELP = `usage: fairlead [options] [user@]host [command]
        fairlead with [options] [user@]host -- command
        fairlead demo [--keep]
+       fairlead completions bash|zsh|fish|powershell
+       fairlead man
 
 Carries TCP connections over SSH. ssh's letters mean what they mean in ssh; they
 may stand before or after the host. With a command, the server runs it while the
@@ -142,6 +144,8 @@ forwards are up; there is no shell and no terminal.
 
 With \`with\` a command of this machine runs while the forwards are up, and its
 status is ours: fairlead with --help.
+How a shell comes to complete all of this: fairlead completions --help. The
+manual page: fairlead man | man -l -
 
 options:
 OPTIONS

@@ -32,14 +32,15 @@ export interface WithLine extends CommandLine {
 }
 
 /** What was read so far. */
-interface WithState extends State {
+export interface WithState extends State {
   ready?: Readiness["ready"];
   readyTimeout?: number;
 }
 
 const READY_TIMEOUT = 60_000;
 
-const READY_RULES: readonly Rule<WithState>[] = [
+/** The options that `with` has besides all others. */
+export const READY_RULES: readonly Rule<WithState>[] = [
   {
     flags: "--ready <when>",
     help: "bind: forwards listen (default); dial: -L answers, too",

@@ -34,12 +34,18 @@ const NO_TERMINAL = "fairlead opens no terminal";
 const NO_X11 = "fairlead forwards ports, not X11";
 const NO_ENVIRONMENT = "fairlead sends no environment";
 const NO_CANONICAL = "only CanonicalizeHostname makes use of it";
+const FAMILIES = ["any", "inet", "inet6"] as const;
+const HOST_KEY_CHECKING: readonly StrictHostKeyChecking[] = ["yes", "ask", "accept-new", "no"];
+const LOG_LEVELS: readonly LogLevel[] = [
+  ...["quiet", "fatal", "error", "info", "verbose", "debug", "debug2", "debug3"] as const,
+];
 const OWN_LOG = "fairlead has a log of its own: -v and -E";
 
 /** Every keyword but Host, Match and Include, which shape the files. */
 export const KEYWORDS: Readonly<Record<string, Keyword>> = {
   AddKeysToAgent: accepted("keys are not added to the agent"),
-  AddressFamily: value("addressFamily", (word) => oneOf(word, ["any", "inet", "inet6"]), {
+  AddressFamily: value("addressFamily", (word) => oneOf(word, FAMILIES), {
+    choices: FAMILIES,
     unset: "any",
   }),
   BatchMode: value("batchMode", yesNo, { unset: "no" }),
@@ -82,7 +88,7 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
   ControlMaster: value(
     "controlMaster",
     (word) => oneOf(word.replace(/^yes$/i, "true").replace(/^no$/i, "false"), CONTROL_MASTER),
-    { policy: "later", unset: "false" },
+    { policy: "later", choices: ["yes", "no", "auto", "ask", "autoask"], unset: "false" },
   ),
   ControlPath: value("controlPath", String, { policy: "later", print: unlessNone }),
   ControlPersist: value("controlPersist", (word) => {
@@ -103,7 +109,7 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
     "gatewayPorts",
     // "clientspecified" is sshd_config's word; what is bound here is what the forward asks for.
     (word) => word.toLowerCase() === "clientspecified" || yesNo(word),
-    { unset: "no" },
+    { choices: ["yes", "no"], unset: "no" },
   ),
   GlobalKnownHostsFile: value("globalKnownHosts", (_word, words) => listOrNone(words), {
     form: "words",
@@ -141,6 +147,7 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
   LocalCommand: accepted("fairlead runs no local command"),
   LocalForward: LOCAL_FORWARD,
   LogLevel: value("logLevel", logLevel, {
+    choices: LOG_LEVELS.map((level) => level.toUpperCase()),
     unset: "INFO",
     print: (level) => level === "quiet" ? "SILENT" : level.toUpperCase(),
   }),
@@ -190,7 +197,7 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
   PubkeyAuthentication: value(
     "pubkeyAuthentication",
     (word) => oneOf(word.replace(/^yes$/i, "true").replace(/^no$/i, "false"), PUBKEY),
-    { unset: "true" },
+    { choices: ["yes", "no", "unbound", "host-bound"], unset: "true" },
   ),
   RefuseConnection: {
     policy: "honoured",
@@ -221,7 +228,7 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
     const type = oneOf(word, ["none", "default", "subsystem"]);
     if (type !== "subsystem") return type;
     throw new NotSupported("fairlead forwards ports and starts no subsystem");
-  }, { unset: "default" }),
+  }, { choices: ["none", "default"], unset: "default" }),
   SetEnv: accepted(NO_ENVIRONMENT),
   StdinNull: value("stdinNull", yesNo, { unset: "no" }),
   StreamLocalBindMask: value("streamLocalBindMask", permissions, {
@@ -231,8 +238,9 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
   StreamLocalBindUnlink: value("streamLocalBindUnlink", yesNo, { unset: "no" }),
   StrictHostKeyChecking: value("strictHostKeyChecking", (word) => {
     const plain = word.replace(/^(?:off|false)$/i, "no").replace(/^true$/i, "yes");
-    return oneOf<StrictHostKeyChecking>(plain, ["yes", "ask", "accept-new", "no"]);
+    return oneOf(plain, HOST_KEY_CHECKING);
   }, {
+    choices: HOST_KEY_CHECKING,
     unset: "ask",
     print: (checking) =>
       ({ yes: "true", no: "false" } as Record<string, string>)[checking] ?? checking,
@@ -278,9 +286,6 @@ export const FORGOTTEN: ReadonlySet<string> = new Set(
 
 const CONTROL_MASTER = ["true", "false", "auto", "ask", "autoask"] as const;
 const PUBKEY = ["true", "false", "unbound", "host-bound"] as const;
-const LOG_LEVELS: readonly LogLevel[] = [
-  ...["quiet", "fatal", "error", "info", "verbose", "debug", "debug2", "debug3"] as const,
-];
 
 function logLevel(word: string): LogLevel {
   return oneOf(word.replace(/^debug1$/i, "debug").replace(/^silent$/i, "quiet"), LOG_LEVELS);

@@ -35,7 +35,7 @@ import { splitWords } from "./words.ts";
 const log = logger("ssh_config");
 
 /** As deep as ssh goes. */
-const MOST_DEPTH = 16;
+export const MOST_DEPTH = 16;
 /** Bytes of one file, and of all together. */
 const MOST_BYTES = 4 * 1024 * 1024;
 const MOST_BYTES_OF_ALL = 4 * MOST_BYTES;
@@ -62,18 +62,32 @@ export interface Pass {
 export async function readFiles(pass: Pass): Promise<boolean> {
   const reading: Reading = { ...pass, wantsFinal: false, bytes: 0 };
   const { configFile } = pass.settings;
-  if (configFile === undefined) {
-    const user = join(homedir(), ".ssh", "config");
-    await readFile(reading, { path: user, ofUser: true, checked: true, depth: 0 }, true);
-    const system = join(SYSTEM_FOLDER, "ssh_config");
-    await readFile(reading, { path: system, ofUser: false, checked: false, depth: 0 }, true);
-  } else if (!isNone(configFile)) {
-    const file = { path: configFile, ofUser: true, checked: false, depth: 0 };
-    if (!await readFile(reading, file, true)) {
+  for (const file of firstFiles(configFile)) {
+    const found = await readFile(reading, file, true);
+    if (!found && configFile !== undefined) {
       throw new UsageError(`-F ${configFile}: there is no such file`);
     }
   }
   return reading.wantsFinal;
+}
+
+/**
+ * The files that are read, but for those that they include.
+ *
+ * @param configFile What -F names; undefined where it was not given.
+ * @returns The files, in the order in which they count.
+ */
+export function firstFiles(configFile: string | undefined): File[] {
+  if (configFile !== undefined) {
+    if (isNone(configFile)) return [];
+    return [{ path: configFile, ofUser: true, checked: false, depth: 0 }];
+  }
+  const user = join(homedir(), ".ssh", "config");
+  const system = join(SYSTEM_FOLDER, "ssh_config");
+  return [
+    { path: user, ofUser: true, checked: true, depth: 0 },
+    { path: system, ofUser: false, checked: false, depth: 0 },
+  ];
 }
 
 interface Reading extends Pass {
@@ -81,18 +95,20 @@ interface Reading extends Pass {
   bytes: number;
 }
 
-interface File {
+/** One file, and how it came to be read. */
+export interface File {
   readonly path: string;
   /** Whether it is the user's, so that names in it start at ~/.ssh. */
   readonly ofUser: boolean;
   /** Whether nobody else may be able to write it. */
   readonly checked: boolean;
+  /** How many Includes lead to it. */
   readonly depth: number;
 }
 
 /** @returns Whether there is such a file. */
 async function readFile(reading: Reading, file: File, reachable: boolean): Promise<boolean> {
-  const text = contents(reading, file);
+  const text = readText(file, reading);
   if (text === undefined) return false;
   log.debug(`reading ${file.path}`);
   let active = reachable;
@@ -162,7 +178,19 @@ async function include(
   }
 }
 
-function contents(reading: Reading, { path, checked, depth }: File): string | undefined {
+/**
+ * Reads one file as ssh would: not when others can write it, nor what is larger than a file of
+ * this kind can be.
+ *
+ * @param file The file.
+ * @param sum Bytes that were read for all files so far; changed in place.
+ * @returns Its text; undefined where there is no such file.
+ * @throws {UsageError} `config-invalid`, when it cannot be read, or is not to be trusted.
+ */
+export function readText(
+  { path, checked, depth }: Omit<File, "ofUser">,
+  sum: { bytes: number },
+): string | undefined {
   let descriptor: number;
   try {
     descriptor = openSync(path, "r");
@@ -188,8 +216,8 @@ function contents(reading: Reading, { path, checked, depth }: File): string | un
       );
     }
     const text = readAll(descriptor);
-    reading.bytes += text.length;
-    if (text.length > MOST_BYTES || reading.bytes > MOST_BYTES_OF_ALL) {
+    sum.bytes += text.length;
+    if (text.length > MOST_BYTES || sum.bytes > MOST_BYTES_OF_ALL) {
       throw unreadable(path, "it is too large for a configuration");
     }
     return text.toString("utf8");

@@ -4,6 +4,7 @@
  * @module
  */
 import type { KeywordSettings, Settings } from "./settings.ts";
+import { yesNo } from "./values.ts";
 
 /**
  * What becomes of a keyword: it is `honoured`; it is read for what a `later` version does with it;
@@ -26,6 +27,8 @@ export interface Keyword {
   readonly reason?: string;
   /** One word; several; or what stands in the line, to its end. */
   readonly form: "word" | "words" | "line";
+  /** The words that it can be, where there is no other; as ssh_config(5) prefers them. */
+  readonly choices?: readonly string[];
   /**
    * Takes a value.
    *
@@ -46,6 +49,8 @@ interface Options<T> {
   readonly policy?: Policy;
   readonly reason?: string;
   readonly form?: Keyword["form"];
+  /** The words that it can be; where it is read by yesNo they need not be said. */
+  readonly choices?: readonly string[];
   /** What `-G` prints where nothing was said. */
   readonly unset?: string;
   /** How `-G` prints it, or does not: by default yes, no, or the value as it is. */
@@ -66,9 +71,11 @@ export function value<Field extends keyof KeywordSettings>(
   options: Options<Value<Field>> = {},
 ): Keyword {
   const { policy = "honoured", form = "word", unset, print = plain, reason } = options;
+  const { choices = (read as unknown) === yesNo ? ["yes", "no"] : undefined } = options;
   return {
     policy,
     form,
+    ...(choices === undefined ? {} : { choices }),
     ...(reason === undefined ? {} : { reason }),
     apply: (settings, words) => {
       const said = read(words.join(" "), words);

@@ -1,0 +1,146 @@
+/**
+ * Where in a command line the cursor is, by ssh's grammar: what a word there would be.
+ *
+ * @module
+ */
+import type { Rule, State } from "./rules.ts";
+
+/** An option, as a command line can have it. */
+export interface Option {
+  /** Its names, such as `-V` and `--version`. */
+  readonly names: readonly string[];
+  /** The name of its argument, where it takes one. */
+  readonly argument: string | undefined;
+  /** The line in --help; none where it is only there to be accepted or refused. */
+  readonly help: string | undefined;
+}
+
+/** What the word at the cursor is. */
+export type Place =
+  | { readonly kind: "first" | "destination" | "option" | "separator" | "nothing" }
+  /** A word after a first word that has words of its own. */
+  | { readonly kind: "argument"; readonly of: string }
+  /** The value of an option, behind so many characters of the word. */
+  | { readonly kind: "value"; readonly option: string; readonly before: number }
+  /** A part of a local command, which follows the last of so many `--`. */
+  | { readonly kind: "command"; readonly separators: number };
+
+/** The cursor, and what was said before it. */
+export interface Found {
+  readonly place: Place;
+  /** The value of -F, where it was given. */
+  readonly configFile: string | undefined;
+}
+
+/** The options of two kinds of command lines. */
+export interface Grammars {
+  /** First words with words of their own. */
+  readonly firstWords: readonly string[];
+  readonly main: readonly Option[];
+  readonly with: readonly Option[];
+}
+
+/**
+ * What rules say of options.
+ *
+ * @param rules The rules.
+ * @returns An option for each.
+ */
+export function optionsOf<Reading extends State>(rules: readonly Rule<Reading>[]): Option[] {
+  return rules.map(({ flags, help }) => {
+    const [, names = "", argument] = /^(.*?)(?: <(.*)>)?$/.exec(flags) ?? [];
+    return { names: names.split(", "), argument, help };
+  });
+}
+
+/**
+ * Finds out what the word at the cursor is.
+ *
+ * @param words The whole words before it, without the program's name.
+ * @param current The part of it that stands before the cursor; empty where it is yet to begin.
+ * @param grammars The options that there are.
+ * @returns Where it is.
+ */
+export function placeOf(words: readonly string[], current: string, grammars: Grammars): Found {
+  const [first, ...more] = words;
+  if (first === undefined) {
+    const kind = current.startsWith("-") ? "option" : "first";
+    return { place: kind === "first" ? { kind } : optionAt(current, grammars.main), ...NOTHING };
+  }
+  if (first === "with") return walk(more, current, grammars.with, { local: true });
+  if (grammars.firstWords.includes(first)) {
+    return { place: { kind: "argument", of: first }, ...NOTHING };
+  }
+  return walk(words, current, grammars.main, { local: false });
+}
+
+const NOTHING = { configFile: undefined };
+
+function walk(
+  words: readonly string[],
+  current: string,
+  options: readonly Option[],
+  { local }: { readonly local: boolean },
+): Found {
+  let configFile: string | undefined;
+  let waiting: string | undefined;
+  let destination = false;
+  let ended = false;
+  let separators = 0;
+  const found = (place: Place): Found => ({ place, configFile });
+  for (const word of words) {
+    if (waiting !== undefined) {
+      if (waiting === "-F") configFile = word;
+      waiting = undefined;
+    } else if (word === "--" && (!ended || local)) {
+      separators++;
+      // Behind the host a command follows, before it the host.
+      if (destination) return found(local ? { kind: "command", separators } : { kind: "nothing" });
+      ended = true;
+    } else if (!ended && word.startsWith("-") && word !== "-") {
+      const { option, value } = readOption(word, options);
+      if (option !== undefined && value === undefined) waiting = option;
+      if (option === "-F" && value !== undefined) configFile = value;
+    } else if (!destination) {
+      destination = true;
+    } else {
+      // What the server is to run.
+      return found({ kind: "nothing" });
+    }
+  }
+  if (waiting !== undefined) return found({ kind: "value", option: waiting, before: 0 });
+  if (!ended && current.startsWith("-")) return found(optionAt(current, options));
+  if (!destination) return found({ kind: "destination" });
+  return found({ kind: local ? "separator" : "nothing" });
+}
+
+/** @returns The option that takes a value, and the value where it is in the same word. */
+function readOption(
+  word: string,
+  options: readonly Option[],
+): { option?: string; value?: string; before?: number } {
+  if (word.startsWith("--")) {
+    const [, name = "", value] = /^([^=]*)(?:=([^]*))?$/.exec(word) ?? [];
+    if (!takesValue(name, options)) return {};
+    if (value === undefined) return { option: name };
+    return { option: name, value, before: name.length + 1 };
+  }
+  for (let at = 1; at < word.length; at++) {
+    const letter = `-${word.charAt(at)}`;
+    if (!takesValue(letter, options)) continue;
+    if (at === word.length - 1) return { option: letter };
+    return { option: letter, value: word.slice(at + 1), before: at + 1 };
+  }
+  return {};
+}
+
+function takesValue(name: string, options: readonly Option[]): boolean {
+  return options.some((option) => option.argument !== undefined && option.names.includes(name));
+}
+
+/** A word that begins with a dash: the name of an option, or a value that follows in the word. */
+function optionAt(current: string, options: readonly Option[]): Place {
+  const { option, before } = readOption(current, options);
+  if (option === undefined || before === undefined) return { kind: "option" };
+  return { kind: "value", option, before };
+}

@@ -1,0 +1,243 @@
+/** Tab in real shells, at a real terminal. */
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { chmod, mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+import { FIRST_WORDS } from "../../lib/cli/commands.ts";
+import { manualPage } from "../../lib/cli/manual.ts";
+import { fairlead, programCommand } from "../support/fairlead.ts";
+import { emptyHome, type Home } from "../support/home.ts";
+import { openTerminal, type Terminal } from "../support/terminal.ts";
+import { skipUnless, which } from "../support/tools.ts";
+
+/** The package's own script, which knows how other commands are completed. */
+const BASH_COMPLETION = "/usr/share/bash-completion/bash_completion";
+
+/** How each shell is started so that it completes fairlead; `fairlead` is in its PATH. */
+const SHELLS: readonly {
+  readonly name: string;
+  readonly program: string;
+  readonly command: (home: string) => Promise<string[]>;
+  readonly skip?: string | undefined;
+  /** Whether only words are looked at that bash takes apart. */
+  readonly pieces?: boolean;
+}[] = [
+  { name: "bash", program: "bash", command: (home) => bash(home, "") },
+  {
+    name: "bash with bash-completion",
+    program: "bash",
+    command: (home) => bash(home, `. ${BASH_COMPLETION}\n`),
+    pieces: true,
+    skip: existsSync(BASH_COMPLETION) ? undefined : "bash-completion is not installed",
+  },
+  { name: "zsh", program: "zsh", command: zsh },
+  { name: "fish", program: "fish", command: fish },
+];
+
+async function bash(home: string, before: string): Promise<string[]> {
+  const file = join(home, "bashrc");
+  await writeFile(file, `PS1='> '\n${before}eval "$(fairlead completions bash)"\n`);
+  return ["bash", "--noprofile", "--rcfile", file, "-i"];
+}
+
+async function zsh(home: string): Promise<string[]> {
+  const lines = ["autoload -Uz compinit", "compinit -u -D", "source <(fairlead completions zsh)"];
+  // Otherwise it asks before it shows a list that fills the screen.
+  // Its Tab runs what stands in $() by itself, for every command; complete-word does not.
+  const quiet = ["LISTMAX=1000", "bindkey '^I' complete-word", "PS1='> '", ""];
+  await writeFile(join(home, ".zshrc"), [...lines, ...quiet].join("\n"));
+  // Without the system's files, which ask for a terminal of their own.
+  return ["zsh", "-d", "-i"];
+}
+
+async function fish(home: string): Promise<string[]> {
+  const folder = join(home, ".config", "fish");
+  await mkdir(join(folder, "completions"), { recursive: true });
+  const { stdout } = await fairlead(["completions", "fish"]);
+  await writeFile(join(folder, "completions", "fairlead.fish"), stdout);
+  const lines = ["set -g fish_greeting", "set -g fish_autosuggestion_enabled 0"];
+  await writeFile(
+    join(folder, "config.fish"),
+    [...lines, "function fish_prompt; echo -n '> '; end", ""].join("\n"),
+  );
+  return ["fish"];
+}
+
+/** A home with hosts, good ones and such as an attacker would like to be completed. */
+async function makeHome(home: Home): Promise<Home> {
+  const bin = join(home.path, "bin");
+  await mkdir(bin);
+  const [program, args] = programCommand();
+  const words = [program, ...args].map((word) => `'${word}'`).join(" ");
+  await writeFile(join(bin, "fairlead"), `#!/bin/sh\nexec ${words} "$@"\n`);
+  await chmod(join(bin, "fairlead"), 0o755);
+  await writeFile(
+    join(home.ssh, "config"),
+    [
+      `Match exec "touch '${home.path}/ran'"`,
+      "Include more",
+      "Host alias *.example.com",
+      `Host "evil$(touch ${home.path}/ran)" "evil;touch ran" "evil'touch'"`,
+      "",
+    ].join("\n"),
+    { mode: 0o600 },
+  );
+  await writeFile(join(home.ssh, "more"), "Host included\n", { mode: 0o600 });
+  const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFtZ";
+  const evil = [
+    "$(touch${IFS}ran)",
+    "`touch${IFS}ran`",
+    ";touch${IFS}ran;",
+    "\x1b]0;ran\x07",
+    "'",
+    '"',
+  ];
+  await writeFile(
+    join(home.ssh, "known_hosts"),
+    [
+      `known.example.com,192.0.2.7 ${key}`,
+      `[elsewhere.example.com]:2222 ${key}`,
+      ...evil.map((text) => `evil${text} ${key}`),
+      `-oProxyCommand=touch ${key}`,
+      `evil.example.com ${key}`,
+      `|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg= ${key}`,
+      "",
+    ].join("\n"),
+  );
+  const path = `${bin}:${process.env["PATH"]}`;
+  return {
+    ...home,
+    env: { ...home.env, PATH: path, ZDOTDIR: home.path, XDG_CONFIG_HOME: undefined },
+  };
+}
+
+/** What is written, and what stands in the line after Tab. */
+const COMPLETED: readonly (readonly [typed: string, completed: string])[] = [
+  ["fairlead -o Stri", "fairlead -o StrictHostKeyChecking="],
+  ["fairlead --conn", "fairlead --connections"],
+  ["fairlead -i ~/.ssh/conf", "fairlead -i ~/.ssh/config"],
+  ["fairlead evi", "fairlead evil.example.com"],
+];
+
+/** The same, where bash has rules of its own for what a word is, and bash-completion changes it. */
+const COMPLETED_IN_PIECES: typeof COMPLETED = [
+  ["fairlead -vo StrictHostKeyChecking=acc", "fairlead -vo StrictHostKeyChecking=accept-new"],
+  ["fairlead me@ali", "fairlead me@alias"],
+  ["fairlead -J me@alias,incl", "fairlead -J me@alias,included"],
+  ["fairlead --password env:ZDOT", "fairlead --password env:ZDOTDIR"],
+  ["fairlead with alias -- ls /etc/host.co", "fairlead with alias -- ls /etc/host.conf"],
+  ["fairlead with -g alias -- printen", "fairlead with -g alias -- printenv"],
+];
+
+for (const { name, program, command, skip, pieces } of SHELLS) {
+  const skipped = skip === undefined ? skipUnless("tmux", program) : { skip };
+  test(
+    `${name} completes fairlead's lines, and runs nothing that names hold`,
+    skipped,
+    async () => {
+      await inShell(command, async (terminal, home) => {
+        const all = pieces ? COMPLETED_IN_PIECES : [...COMPLETED, ...COMPLETED_IN_PIECES];
+        for (const [typed, completed] of all) {
+          await terminal.press(typed);
+          await terminal.press("Tab");
+          await terminal.until(new RegExp(`^> ${escaped(completed)}$`, "m"));
+          await newLine(terminal);
+        }
+        if (pieces) return;
+
+        await terminal.press("fairlead with -");
+        await terminal.press("Tab");
+        if (program === "bash") await terminal.press("Tab");
+        for (const word of ["-L", "-B", "-c"]) {
+          await terminal.until(new RegExp(`(?<!\\S)${word}(?!\\S)`));
+        }
+        await newLine(terminal);
+        await terminal.press("fairlead -J ");
+        await terminal.press("Tab");
+        if (program === "bash") await terminal.press("Tab");
+        const screen = await terminal.until(/^(?!>).*elsewhere\.example\.com/m);
+        assert.match(screen, /^(?!>).*\balias\b/m);
+        assert.match(screen, /^(?!>).*\bincluded\b/m);
+        assert.doesNotMatch(screen, /touch|IFS|192\.0\.2|\|1\|/);
+        await newLine(terminal);
+
+        // A substitution that stands in the line is not run by Tab either.
+        for (const [index, typed] of ["", "-i ", "-J a,"].entries()) {
+          await terminal.press(`fairlead ${typed}$(touch ${home}/ran)@ali`);
+          await terminal.press("Tab");
+          // What follows is shown once Tab is done with.
+          await terminal.press("#");
+          await terminal.until(/@ali(?:as)? ?#(?:\^C)?$/m, index + 1);
+          await newLine(terminal);
+        }
+        // Nor was Match exec.
+        assert.ok(!existsSync(join(home, "ran")));
+      });
+    },
+  );
+}
+
+test("without a shell that there are completions for, one line says which there are", async () => {
+  const form = "fairlead completions bash|zsh|fish|powershell\n";
+  const missing = await fairlead(["completions"]);
+  assert.equal(missing.stderr, `fairlead: completions: the shell is missing: ${form}`);
+  const wrong = await fairlead(["completions", "tcsh"]);
+  assert.equal(wrong.stderr, `fairlead: completions: there are none for "tcsh": ${form}`);
+  assert.deepEqual([missing.status, wrong.status], [2, 2]);
+  assert.equal(missing.stdout + wrong.stdout, "");
+});
+
+test("the words of fairlead's own have a help, and man prints the page whole", async () => {
+  for (const word of Object.keys(FIRST_WORDS)) {
+    const { status, stdout, stderr } = await fairlead([word, "--help"]);
+    assert.deepEqual({ status, stderr }, { status: 0, stderr: "" });
+    assert.match(stdout, new RegExp(`^usage: fairlead ${word} ?`));
+    assert.deepEqual(stdout.split("\n").filter((line) => line.length > 80), []);
+  }
+  assert.equal((await fairlead(["man"])).stdout, manualPage());
+});
+
+test("what cannot be answered is passed over in silence, and a long answer is whole", async () => {
+  for (const args of [["--word=x"], ["zsh"], ["zsh", "--word="], ["bash", "--line="]]) {
+    const { stdout, stderr } = await fairlead(["complete", "--shell", ...args]);
+    assert.match(stdout, /^(?:words\n[^]*)?$/);
+    assert.equal(stderr, "");
+  }
+  await using home = await emptyHome();
+  const names = Array.from({ length: 20_000 }, (_, index) => `host-${index}.example.com`);
+  const lines = names.map((name) => `${name} ssh-ed25519 AAAA\n`);
+  await writeFile(join(home.ssh, "known_hosts"), lines.join(""));
+  const question = ["complete", "--shell", "bash", "--word=host-", "--line=fairlead host-"];
+  const { stdout } = await fairlead(question, { env: home.env });
+  assert.ok(names.every((name) => stdout.includes(`\n${name}\n`)));
+});
+
+test("a host may be called complete", async () => {
+  const { stdout } = await fairlead(["complete", "-F", "none", "-G"]);
+  assert.match(stdout, /^hostname complete$/m);
+});
+
+/** Gives the line up that was being written. */
+async function newLine(terminal: Terminal): Promise<void> {
+  await terminal.press("C-c");
+  await terminal.until(/^>\s*(?![^])/m);
+}
+
+async function inShell(
+  command: (home: string) => Promise<string[]>,
+  use: (terminal: Terminal, home: string) => Promise<void>,
+): Promise<void> {
+  await using empty = await emptyHome();
+  const home = await makeHome(empty);
+  await using terminal = await openTerminal(home);
+  const [shell = "", ...args] = await command(home.path);
+  await terminal.run([which(shell) ?? shell, ...args]);
+  await terminal.until(/^>/m);
+  await use(terminal, home.path);
+}
+
+function escaped(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+}
