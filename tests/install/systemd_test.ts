@@ -118,7 +118,10 @@ test(
     const unit = settings(await text(UNITS.system));
     const start = await serviceScript(unit, {
       key: "",
-      configuration: { HOST_KEY: `SHA256:${"A".repeat(43)}`, FAIRLEAD_ARGS: "-L nonsense me@127.0.0.1" },
+      configuration: {
+        HOST_KEY: `SHA256:${"A".repeat(43)}`,
+        FAIRLEAD_ARGS: "-L nonsense me@127.0.0.1",
+      },
     });
     const { status, stderr } = await run(start);
     assert.match(stderr, /nonsense/);
