@@ -134,7 +134,9 @@ test(
   skipUnless("shellcheck"),
   async () => {
     for (const script of SCRIPTS) {
-      const { status, stdout } = await run("shellcheck", ["--shell=bash", "-"], { stdin: script });
+      const { status, stdout } = await run("shellcheck", ["--shell=bash", "-"], {
+        stdin: `set -e\n${script}`,
+      });
       assert.equal(status, 0, stdout);
     }
   },
