@@ -134,6 +134,7 @@ test(
   skipUnless("shellcheck"),
   async () => {
     for (const script of SCRIPTS) {
+      // The runner's bash ends with the first command that fails.
       const { status, stdout } = await run("shellcheck", ["--shell=bash", "-"], {
         stdin: `set -e\n${script}`,
       });
