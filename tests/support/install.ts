@@ -22,6 +22,7 @@ import {
   stoppable,
   tempDir,
   waitFor,
+  which,
 } from "./tools.ts";
 
 /** What the README's command lines open, and where they go. */
@@ -41,6 +42,8 @@ export interface EmptyPlace extends Stoppable {
   readonly path: string;
   /** An empty home folder. */
   readonly home: string;
+  /** The folder with the programs that were asked for, and no others. */
+  readonly bin: string;
   /** For a child: this home, the programs that were asked for first on PATH, nothing configured. */
   readonly env: Record<string, string | undefined>;
 }
@@ -48,7 +51,7 @@ export interface EmptyPlace extends Stoppable {
 /**
  * Makes an empty folder and an empty home.
  *
- * @param programs What is on PATH under which name, before all that this machine has.
+ * @param programs Names, and the programs that are to be found by them on PATH before all others.
  */
 export async function emptyPlace(programs: Record<string, string> = {}): Promise<EmptyPlace> {
   const folder = await tempDir("fairlead-install-");
@@ -58,14 +61,16 @@ export async function emptyPlace(programs: Record<string, string> = {}): Promise
     string,
   ];
   await Promise.all([path, home, bin].map((dir) => mkdir(dir)));
-  for (const [name, program] of Object.entries(programs)) await symlink(program, join(bin, name));
+  for (const [name, program] of Object.entries(programs)) {
+    await symlink(which(program) ?? program, join(bin, name));
+  }
   const foreign = Object.keys(process.env).filter((name) => OF_THE_TESTER.test(name));
   const env = {
     ...Object.fromEntries(foreign.map((name) => [name, undefined])),
     HOME: home,
     PATH: [bin, process.env["PATH"]].join(delimiter),
   };
-  return stoppable({ path, home, env }, () => folder.stop());
+  return stoppable({ path, home, bin, env }, () => folder.stop());
 }
 
 /** Files of a release, as GitHub gives them out. */
