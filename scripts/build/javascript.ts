@@ -1,4 +1,7 @@
 /** How TypeScript and what it imports become one file, for everything that is built. */
+import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import process from "node:process";
 import { build, type BuildOptions, type Plugin } from "esbuild";
 import { commit, ROOT, VERSION } from "./project.ts";
 
@@ -33,6 +36,7 @@ export async function makeModule(options: BuildOptions): Promise<Made> {
     legalComments: "none",
     logLevel: "warning",
     metafile: true,
+    write: false,
     plugins: [noAddons, manifest],
     ...options,
     banner: { js: [options.banner?.["js"], REQUIRE].filter(Boolean).join("\n") },
@@ -43,6 +47,13 @@ export async function makeModule(options: BuildOptions): Promise<Made> {
       ...options.define,
     },
   });
+  // Whole or not at all: tests beside each other make it anew while others of them read it.
+  for (const { path, contents } of made.outputFiles ?? []) {
+    const partial = `${path}.${process.pid}`;
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(partial, contents);
+    renameSync(partial, path);
+  }
   const inputs = Object.keys(made.metafile?.inputs ?? {});
   const packages = inputs.flatMap((path) =>
     /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/.exec(path)?.[0] ?? []

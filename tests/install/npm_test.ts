@@ -113,6 +113,7 @@ test(
       ...place,
       env: { ...place.env, PATH: `${place.bin}${delimiter}${globals(place)}` },
     };
+    assert.notEqual((await follow("node --version", alone)).status, 0);
     const line = installLine("bunx ");
     await done(installLine("bun add").replace(PACKAGE, tarball), alone);
     const { stdout } = await done(line.replace(/ -L .*/, " --version"), alone);
