@@ -2,9 +2,10 @@
  * Makes dist/fairlead.mjs: the command line in one file that Deno, Bun and Node run, and that needs
  * nothing else. Import maps do not apply to what is loaded from a URL, so the source cannot.
  */
-import { chmodSync } from "node:fs";
+import { chmodSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Made, makeModule } from "./javascript.ts";
+import { licences, LICENCES_FILE } from "./licences.ts";
 import { DIST } from "./project.ts";
 
 /** Where the bundle lies. */
@@ -28,6 +29,7 @@ export async function makeBundle(
     minifyWhitespace: minify,
   });
   chmodSync(outfile, 0o755);
+  writeFileSync(join(DIST, LICENCES_FILE), licences(made.packages));
   return made;
 }
 

@@ -1,4 +1,7 @@
 /** How TypeScript and what it imports become one file, for everything that is built. */
+import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import process from "node:process";
 import { build, type BuildOptions, type Plugin } from "esbuild";
 import { commit, ROOT, VERSION } from "./project.ts";
 
@@ -35,6 +38,7 @@ export async function makeModule(options: BuildOptions): Promise<Made> {
     metafile: true,
     // ssh2 asks whether a class is called "Session"; here two are, and one would be renamed.
     keepNames: true,
+    write: false,
     plugins: [noAddons, noHttpAgents, manifest],
     ...options,
     banner: { js: [options.banner?.["js"], REQUIRE].filter(Boolean).join("\n") },
@@ -45,6 +49,13 @@ export async function makeModule(options: BuildOptions): Promise<Made> {
       ...options.define,
     },
   });
+  // Whole or not at all: tests beside each other make it anew while others of them read it.
+  for (const { path, contents } of made.outputFiles ?? []) {
+    const partial = `${path}.${process.pid}`;
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(partial, contents);
+    renameSync(partial, path);
+  }
   const inputs = Object.keys(made.metafile?.inputs ?? {});
   const packages = inputs.flatMap((path) =>
     /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/.exec(path)?.[0] ?? []

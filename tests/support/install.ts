@@ -10,7 +10,7 @@ import type { AddressInfo } from "node:net";
 import { basename, delimiter, join } from "node:path";
 import process from "node:process";
 import { startFairlead } from "./fairlead.ts";
-import { startSshd } from "./sshd.ts";
+import { type SshServer, startSshd } from "./sshd.ts";
 import { digest, echoServer, pattern, transfer } from "./tcp.ts";
 import {
   descendants,
@@ -22,6 +22,7 @@ import {
   stoppable,
   tempDir,
   waitFor,
+  which,
 } from "./tools.ts";
 
 /** What the README's command lines open, and where they go. */
@@ -41,6 +42,8 @@ export interface EmptyPlace extends Stoppable {
   readonly path: string;
   /** An empty home folder. */
   readonly home: string;
+  /** The folder with the programs that were asked for, and no others. */
+  readonly bin: string;
   /** For a child: this home, the programs that were asked for first on PATH, nothing configured. */
   readonly env: Record<string, string | undefined>;
 }
@@ -48,7 +51,7 @@ export interface EmptyPlace extends Stoppable {
 /**
  * Makes an empty folder and an empty home.
  *
- * @param programs What is on PATH under which name, before all that this machine has.
+ * @param programs Names, and the programs that are to be found by them on PATH before all others.
  */
 export async function emptyPlace(programs: Record<string, string> = {}): Promise<EmptyPlace> {
   const folder = await tempDir("fairlead-install-");
@@ -58,14 +61,16 @@ export async function emptyPlace(programs: Record<string, string> = {}): Promise
     string,
   ];
   await Promise.all([path, home, bin].map((dir) => mkdir(dir)));
-  for (const [name, program] of Object.entries(programs)) await symlink(program, join(bin, name));
+  for (const [name, program] of Object.entries(programs)) {
+    await symlink(which(program) ?? program, join(bin, name));
+  }
   const foreign = Object.keys(process.env).filter((name) => OF_THE_TESTER.test(name));
   const env = {
     ...Object.fromEntries(foreign.map((name) => [name, undefined])),
     HOME: home,
     PATH: [bin, process.env["PATH"]].join(delimiter),
   };
-  return stoppable({ path, home, env }, () => folder.stop());
+  return stoppable({ path, home, bin, env }, () => folder.stop());
 }
 
 /** Files of a release, as GitHub gives them out. */
@@ -140,35 +145,61 @@ export interface Tunnel {
 }
 
 /**
- * Starts a command line of the README, a line of shell with
- * `-L 1100:mail.example.com:110 me@other.example.com` in it, towards a real sshd, and asserts that
- * what goes through the forward comes back byte by byte. Key and host key come from the
- * variables DEPLOY_KEY and HOST_KEY, so that no file is needed.
+ * A command line of the README with a server and a destination of the test's in it. Key and host key
+ * come from variables, so that no file is needed.
  *
- * @param line The command line.
- * @param place Where it is run.
+ * @param line With `-L 1100:mail.example.com:110 me@other.example.com` in it.
+ * @param server Where to log in.
+ * @param destination Where the forward leads.
+ * @returns The line, on a free port, and the variables DEPLOY_KEY and HOST_KEY.
  */
-export async function assertTunnel(line: string, place: EmptyPlace): Promise<Tunnel> {
+export async function aim(
+  line: string,
+  server: SshServer,
+  destination: { readonly host: string; readonly port: number },
+): Promise<{ line: string; env: Record<string, string> }> {
   for (const part of [FORWARD, DESTINATION]) {
     assert.ok(line.includes(part), `no ${part} in: ${line}`);
   }
+  const options = `-i env:DEPLOY_KEY --host-key env:HOST_KEY -p ${server.port}`;
+  return {
+    line: line
+      .replace(FORWARD, `0:${destination.host}:${destination.port}`)
+      .replace(DESTINATION, `${options} ${server.user}@${server.host}`),
+    env: {
+      DEPLOY_KEY: await readFile(server.identity, "utf8"),
+      HOST_KEY: server.hostKeys[0]?.publicLine ?? "",
+    },
+  };
+}
+
+/**
+ * Asserts that what goes through a forward to an echo comes back byte by byte.
+ *
+ * @param port The forward's.
+ */
+export async function assertEcho(port: number): Promise<void> {
+  const { bytes, sha256 } = await transfer(port, { send: BYTES, seed: 7 });
+  assert.deepEqual({ bytes, sha256 }, digest(pattern(BYTES, 7)));
+}
+
+/**
+ * Starts a command line of the README, see `aim`, towards a real sshd, and asserts that what goes
+ * through the forward comes back byte by byte.
+ *
+ * @param line The command line, a line of shell.
+ * @param place Where it is run.
+ */
+export async function assertTunnel(line: string, place: EmptyPlace): Promise<Tunnel> {
   await using server = await startSshd();
   await using peer = await echoServer();
-  const options = `-i env:DEPLOY_KEY --host-key env:HOST_KEY -p ${server.port}`;
-  const literal = line
-    .replace(FORWARD, `0:${peer.host}:${peer.port}`)
-    .replace(DESTINATION, `${options} ${server.user}@${server.host}`);
+  const aimed = await aim(line, server, peer);
   await using program = await startFairlead([], {
-    command: ["sh", ["-c", `exec ${literal}`]],
+    command: ["sh", ["-c", `exec ${aimed.line}`]],
     cwd: place.path,
-    env: {
-      ...place.env,
-      DEPLOY_KEY: await readFile(server.identity, "utf8"),
-      HOST_KEY: server.hostKeys[0]?.publicLine,
-    },
+    env: { ...place.env, ...aimed.env },
   });
-  const { bytes, sha256 } = await transfer(program.ports[0] ?? 0, { send: BYTES, seed: 7 });
-  assert.deepEqual({ bytes, sha256 }, digest(pattern(BYTES, 7)));
+  await assertEcho(program.ports[0] ?? 0);
   assert.equal(peer.connections, 1);
 
   // A program such as npx may stand before it and end first.
@@ -176,7 +207,7 @@ export async function assertTunnel(line: string, place: EmptyPlace): Promise<Tun
   for (const pid of all) signalProcess(pid, "SIGTERM");
   await waitFor(() => !processes().some(({ pid }) => all.includes(pid)), {
     timeout: 10_000,
-    what: `the end of: ${literal}`,
+    what: `the end of: ${aimed.line}`,
   });
   return { stderr: program.stderr() };
 }
