@@ -94,10 +94,9 @@ export function connectOptions(server: Reach) {
 /** Starts the command line and waits until `forwards` forwards listen. */
 export async function startFairlead(
   args: readonly string[],
-  options: StartOptions & { forwards?: number } = {},
+  options: StartOptions & { forwards?: number; command?: [string, string[]] } = {},
 ): Promise<Fairlead> {
-  const { forwards = 1, ...rest } = options;
-  const [command, before] = programCommand();
+  const { forwards = 1, command: [command, before] = programCommand(), ...rest } = options;
   const running = start(command, [...before, ...args], rest);
   const listening = () => [...running.stderr().matchAll(/listening on [^\n]*?:(\d+)(?: and|,)/g)];
   await waitFor(() => {
