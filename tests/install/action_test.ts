@@ -8,6 +8,7 @@ import { after, before, test } from "node:test";
 import { BUNDLE, makeBundle } from "../../scripts/build/bundle.ts";
 import { VERSION } from "../../scripts/build/project.ts";
 import { node } from "../../scripts/runtimes.ts";
+import { runs } from "../../scripts/action/processes.mjs";
 import { skipUnlessAccounts } from "../support/accounts.ts";
 import { ACTION, type Job, parseEntries, runStep, startJob } from "../support/actions_runner.ts";
 import { ROOT } from "../support/fairlead.ts";
@@ -21,6 +22,7 @@ import {
   run,
   signalProcess,
   skipUnless,
+  start,
   type Stoppable,
   tempDir,
   waitFor,
@@ -292,6 +294,15 @@ test("the second part tells of a tunnel whose process has died", skip, async () 
   );
   assert.deepEqual(post.groups, ["fairlead's log"]);
   await assertNothingRuns(job);
+});
+
+test("a process counts as ended although nobody asks for its status", skip, async () => {
+  // As in the container of a job, whose first process waits for none of the others.
+  await using parent = start("bash", ["-c", "sleep 0 & echo $!; exec sleep 30"]);
+  const pid = await waitFor(() => Number(parent.stdout()));
+  await waitFor(() => !runs(pid), { what: "its end" });
+  assert.ok(existsSync(`/proc/${pid}`), "it is still listed");
+  assert.ok(runs(parent.pid));
 });
 
 test("the second part tells of a session that was lost for good", skip, async () => {
