@@ -26,22 +26,23 @@ export function userName(): string {
 let knownUserName: string | undefined;
 
 function askUserName(): string {
-  const username = accountName();
   // Bun takes it from the environment, which a service or a container may not have.
-  if (runtime.name !== "bun" || process.platform === "win32") return username;
-  const asked = spawnSync("id", ["-un"], { encoding: "utf8" });
-  return asked.status === 0 ? asked.stdout.trim() : username;
-}
-
-function accountName(): string {
+  if (runtime.name === "bun" && process.platform !== "win32") {
+    const asked = spawnSync("id", ["-un"], { encoding: "utf8" });
+    return asked.status === 0 ? asked.stdout.trim() : nameWithoutAccount();
+  }
   try {
     return userInfo().username;
   } catch (error) {
     if (missingPermission(error) !== undefined) throw error;
-    // A container may run as a number that no account has.
-    const { USER, LOGNAME } = process.env;
-    return USER || LOGNAME || String(process.getuid?.());
+    return nameWithoutAccount();
   }
+}
+
+/** A container may run as a number that no account has. */
+function nameWithoutAccount(): string {
+  const { USER, LOGNAME } = process.env;
+  return USER || LOGNAME || String(process.getuid?.());
 }
 
 /**

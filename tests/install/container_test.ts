@@ -19,7 +19,7 @@ const DOCKERFILE = join(ROOT, "scripts/container/Dockerfile");
 
 /** As the README has it. */
 const LINE = "docker run --rm -e DEPLOY_KEY -e HOST_KEY -p 127.0.0.1:1100:1100 " +
-  "ghcr.io/fairlead/fairlead -L '*:1100:mail.example.com:110' me@other.example.com";
+  "ghcr.io/fairlead/fairlead -i env:DEPLOY_KEY --host-key env:HOST_KEY -L '*:1100:mail.example.com:110' me@other.example.com";
 
 const { skip } = skipUnlessContainers();
 const root = process.getuid?.() === 0 ? { skip } : { skip: "only root can change the root folder" };
