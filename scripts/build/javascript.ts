@@ -29,6 +29,7 @@ export async function makeModule(options: BuildOptions): Promise<Made> {
   const made = await build({
     absWorkingDir: ROOT,
     bundle: true,
+    write: false,
     format: "esm",
     platform: "node",
     target: "node20",
@@ -36,7 +37,6 @@ export async function makeModule(options: BuildOptions): Promise<Made> {
     legalComments: "none",
     logLevel: "warning",
     metafile: true,
-    write: false,
     plugins: [noAddons, manifest],
     ...options,
     banner: { js: [options.banner?.["js"], REQUIRE].filter(Boolean).join("\n") },
