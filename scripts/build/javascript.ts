@@ -29,6 +29,7 @@ export async function makeModule(options: BuildOptions): Promise<Made> {
   const made = await build({
     absWorkingDir: ROOT,
     bundle: true,
+    write: false,
     format: "esm",
     platform: "node",
     target: "node20",
@@ -38,7 +39,6 @@ export async function makeModule(options: BuildOptions): Promise<Made> {
     metafile: true,
     // ssh2 asks whether a class is called "Session"; here two are, and one would be renamed.
     keepNames: true,
-    write: false,
     plugins: [noAddons, noHttpAgents, manifest],
     ...options,
     banner: { js: [options.banner?.["js"], REQUIRE].filter(Boolean).join("\n") },

@@ -8,7 +8,13 @@ import { after, before, test } from "node:test";
 import { makePackage } from "../../scripts/build/npm.ts";
 import { bun, node, node20 } from "../../scripts/runtimes.ts";
 import { connectOptions, ROOT } from "../support/fairlead.ts";
-import { assertTunnel, type EmptyPlace, emptyPlace, follow } from "../support/install.ts";
+import {
+  assertBackground,
+  assertTunnel,
+  type EmptyPlace,
+  emptyPlace,
+  follow,
+} from "../support/install.ts";
 import { installLine } from "../support/readme.ts";
 import { startSshd } from "../support/sshd.ts";
 import { digest, echoServer, pattern, transfer } from "../support/tcp.ts";
@@ -101,6 +107,7 @@ for (
     const { stdout } = await done("fairlead --version", place);
     assert.match(stdout, new RegExp(`, on node ${version.source.slice(2)}`));
     await assertTunnel(installLine("fairlead "), place);
+    await assertBackground(installLine("fairlead "), place);
   });
 }
 
@@ -119,6 +126,7 @@ test(
     const { stdout } = await done(line.replace(/ -L .*/, " --version"), alone);
     assert.match(stdout, /, on bun \d/);
     await assertTunnel(line, alone);
+    await assertBackground(line, alone);
   },
 );
 

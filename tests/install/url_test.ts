@@ -1,6 +1,6 @@
 /** dist/fairlead.mjs by its URL, as a release has it, and as a file on each runtime. */
 import assert from "node:assert/strict";
-import { copyFileSync, readdirSync } from "node:fs";
+import { copyFileSync, readdirSync, readFileSync } from "node:fs";
 import { isBuiltin } from "node:module";
 import { join } from "node:path";
 import process from "node:process";
@@ -10,17 +10,14 @@ import { BUNDLE, makeBundle } from "../../scripts/build/bundle.ts";
 import { DIST } from "../../scripts/build/project.ts";
 import { bun, node, node20 } from "../../scripts/runtimes.ts";
 import {
-  aim,
-  assertEcho,
+  assertBackground,
   assertTunnel,
   emptyPlace,
   follow,
   serveRelease,
 } from "../support/install.ts";
 import { HOMEPAGE, installLine } from "../support/readme.ts";
-import { startSshd } from "../support/sshd.ts";
-import { echoServer } from "../support/tcp.ts";
-import { processes, signalProcess, skipUnless, stoppable, waitFor } from "../support/tools.ts";
+import { skipUnless, stoppable } from "../support/tools.ts";
 
 const skip = skipUnless("sshd", "ssh-keygen");
 
@@ -76,24 +73,8 @@ test("what was fetched once runs without the network", async () => {
 test("-f of the URL goes on in the background without fetching it again", skip, async () => {
   await using newcomer = await deno();
   const { place, release, line } = newcomer;
-  await using server = await startSshd();
-  await using peer = await echoServer();
-  const aimed = await aim(line.replace(" -L ", " -f -L "), server, peer);
-  const { status, stderr } = await follow(aimed.line, {
-    ...place,
-    env: { ...place.env, ...aimed.env },
-  });
-  const pid = Number(/in the background, as process (\d+)$/m.exec(stderr)?.[1]);
-  try {
-    assert.equal(status, 0, stderr);
-    await assertEcho(Number(/listening on 127\.0\.0\.1:(\d+)/.exec(stderr)?.[1]));
-    assert.deepEqual(release.requests, ONE_DOWNLOAD);
-  } finally {
-    signalProcess(pid, "SIGTERM");
-  }
-  await waitFor(() => !processes().some((one) => one.pid === pid), {
-    what: `the end of process ${pid}`,
-  });
+  await assertBackground(line, place);
+  assert.deepEqual(release.requests, ONE_DOWNLOAD);
 });
 
 test("the file imports nothing but what every runtime has built in", async () => {
@@ -115,6 +96,10 @@ test("the file imports nothing but what every runtime has built in", async () =>
   for (const { path, kind } of imports) {
     assert.ok(path.startsWith("node:") && isBuiltin(path), `${kind} of ${path}`);
   }
+  // These end in the function of the banner, which finds what is built in alone.
+  const required = [...readFileSync(BUNDLE, "utf8").matchAll(/\b(?:__)?require\("([^"]+)"\)/g)];
+  assert.ok(required.length > 20, "ssh2 is inside");
+  for (const [call, name = ""] of required) assert.ok(isBuiltin(name), call);
 });
 
 for (

@@ -145,49 +145,12 @@ export interface Tunnel {
 }
 
 /**
- * A command line of the README with a server and a destination of the test's in it. Key and host key
- * come from variables, so that no file is needed.
+ * Starts a command line of the README, a line of shell with
+ * `-L 1100:mail.example.com:110 me@other.example.com` in it, towards a real sshd, and asserts that
+ * what goes through the forward comes back byte by byte. Key and host key come from the
+ * variables DEPLOY_KEY and HOST_KEY, so that no file is needed.
  *
- * @param line With `-L 1100:mail.example.com:110 me@other.example.com` in it.
- * @param server Where to log in.
- * @param destination Where the forward leads.
- * @returns The line, on a free port, and the variables DEPLOY_KEY and HOST_KEY.
- */
-export async function aim(
-  line: string,
-  server: SshServer,
-  destination: { readonly host: string; readonly port: number },
-): Promise<{ line: string; env: Record<string, string> }> {
-  for (const part of [FORWARD, DESTINATION]) {
-    assert.ok(line.includes(part), `no ${part} in: ${line}`);
-  }
-  const options = `-i env:DEPLOY_KEY --host-key env:HOST_KEY -p ${server.port}`;
-  return {
-    line: line
-      .replace(FORWARD, `0:${destination.host}:${destination.port}`)
-      .replace(DESTINATION, `${options} ${server.user}@${server.host}`),
-    env: {
-      DEPLOY_KEY: await readFile(server.identity, "utf8"),
-      HOST_KEY: server.hostKeys[0]?.publicLine ?? "",
-    },
-  };
-}
-
-/**
- * Asserts that what goes through a forward to an echo comes back byte by byte.
- *
- * @param port The forward's.
- */
-export async function assertEcho(port: number): Promise<void> {
-  const { bytes, sha256 } = await transfer(port, { send: BYTES, seed: 7 });
-  assert.deepEqual({ bytes, sha256 }, digest(pattern(BYTES, 7)));
-}
-
-/**
- * Starts a command line of the README, see `aim`, towards a real sshd, and asserts that what goes
- * through the forward comes back byte by byte.
- *
- * @param line The command line, a line of shell.
+ * @param line The command line.
  * @param place Where it is run.
  */
 export async function assertTunnel(line: string, place: EmptyPlace): Promise<Tunnel> {
@@ -210,4 +173,54 @@ export async function assertTunnel(line: string, place: EmptyPlace): Promise<Tun
     what: `the end of: ${aimed.line}`,
   });
   return { stderr: program.stderr() };
+}
+
+/**
+ * The same with -f: the command line ends, and the tunnel works.
+ *
+ * @param line The command line, without -f.
+ * @param place Where it is run.
+ */
+export async function assertBackground(line: string, place: EmptyPlace): Promise<void> {
+  await using server = await startSshd();
+  await using peer = await echoServer();
+  const aimed = await aim(line.replace(" -L ", " -f -L "), server, peer);
+  const env = { ...place.env, ...aimed.env };
+  const { status, stderr } = await follow(aimed.line, { ...place, env });
+  const pid = Number(/in the background, as process (\d+)$/m.exec(stderr)?.[1]);
+  try {
+    assert.equal(status, 0, stderr);
+    await assertEcho(Number(/listening on 127\.0\.0\.1:(\d+)/.exec(stderr)?.[1]));
+  } finally {
+    signalProcess(pid, "SIGTERM");
+  }
+  await waitFor(() => !processes().some((one) => one.pid === pid), {
+    what: `the end of process ${pid}`,
+  });
+}
+
+/** The line with a server and a destination of the test's in it, and the variables it needs. */
+async function aim(
+  line: string,
+  server: SshServer,
+  destination: { readonly host: string; readonly port: number },
+): Promise<{ line: string; env: Record<string, string> }> {
+  for (const part of [FORWARD, DESTINATION]) {
+    assert.ok(line.includes(part), `no ${part} in: ${line}`);
+  }
+  const options = `-i env:DEPLOY_KEY --host-key env:HOST_KEY -p ${server.port}`;
+  return {
+    line: line
+      .replace(FORWARD, `0:${destination.host}:${destination.port}`)
+      .replace(DESTINATION, `${options} ${server.user}@${server.host}`),
+    env: {
+      DEPLOY_KEY: await readFile(server.identity, "utf8"),
+      HOST_KEY: server.hostKeys[0]?.publicLine ?? "",
+    },
+  };
+}
+
+async function assertEcho(port: number): Promise<void> {
+  const { bytes, sha256 } = await transfer(port, { send: BYTES, seed: 7 });
+  assert.deepEqual({ bytes, sha256 }, digest(pattern(BYTES, 7)));
 }
