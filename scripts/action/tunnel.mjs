@@ -9,7 +9,7 @@
  */
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, sep } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { end, runs, until } from "./processes.mjs";
@@ -116,7 +116,7 @@ function argsOf(request, folder) {
     `ConnectTimeout ${timeout}`,
     ...(knownHosts === ""
       ? []
-      : [`UserKnownHostsFile "${known.replaceAll("%", "%%")}"`, "GlobalKnownHostsFile none"]),
+      : [`UserKnownHostsFile "${quotable(known)}"`, "GlobalKnownHostsFile none"]),
   ];
   writeFileSync(config, `${lines.join("\n")}\n`);
   return [
@@ -125,6 +125,15 @@ function argsOf(request, folder) {
     ...[`--ready=${ready}`, "--ready-timeout", String(timeout), host, "--"],
     ...[process.execPath, fileURLToPath(new URL("hold.mjs", import.meta.url)), folder],
   ];
+}
+
+/**
+ * A path that ssh_config takes as it is: there % begins a token, and a backslash may hide a letter.
+ *
+ * @param {string} path
+ */
+function quotable(path) {
+  return path.split(sep).join("/").replaceAll("%", "%%");
 }
 
 function environment() {

@@ -7,10 +7,16 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { BUNDLE, makeBundle } from "../../scripts/build/bundle.ts";
 import { VERSION } from "../../scripts/build/project.ts";
-import { node } from "../../scripts/runtimes.ts";
 import { runs } from "../../scripts/action/processes.mjs";
 import { skipUnlessAccounts } from "../support/accounts.ts";
-import { ACTION, type Job, parseEntries, runStep, startJob } from "../support/actions_runner.ts";
+import {
+  ACTION,
+  type Job,
+  NODE,
+  parseEntries,
+  runStep,
+  startJob,
+} from "../support/actions_runner.ts";
 import { ROOT } from "../support/fairlead.ts";
 import { type ReleaseServer, serveRelease } from "../support/install.ts";
 import { makeKey } from "../support/keys.ts";
@@ -45,7 +51,7 @@ before(async () => {
   dist = await tempDir("fairlead-release-");
   await copyFile(BUNDLE, join(dist.path, ASSET));
   // In the place of the binary, of which an action sees no more than that it is one file.
-  const script = `#!/bin/sh\nexec '${node()}' '${BUNDLE}' "$@"\n`;
+  const script = `#!/bin/sh\nexec '${NODE}' '${BUNDLE}' "$@"\n`;
   await writeFile(join(dist.path, BINARY), script);
   await writeSums(dist.path);
   release = await serveRelease(dist.path);
@@ -208,7 +214,8 @@ test("an encrypted key, known_hosts and a jump are enough, all from inputs", ski
   for (const server of [sshd, jump]) await server.authorize(key.publicLine);
   const known = await Promise.all([sshd, jump].map((one) => readFile(one.knownHosts, "utf8")));
   const step = await job.use(inputs({
-    "private-key": await readFile(key.path, "utf8"),
+    // As a browser on Windows sends what is pasted there.
+    "private-key": (await readFile(key.path, "utf8")).replaceAll("\n", "\r\n"),
     passphrase: "correct horse",
     "host-key": "",
     "known-hosts": known.join("\n"),
@@ -251,6 +258,14 @@ test(
     assert.equal(job.env["FAIRLEAD_PORT"], undefined);
     const post = await step.post();
     assert.deepEqual([post.status, post.stdout, post.stderr], [0, "", ""]);
+    // No option makes it connect without looking.
+    const careless = await job.use(inputs({
+      "host-key": "",
+      "known-hosts": `bastion.example.com ${other.publicLine}`,
+      options: "-o StrictHostKeyChecking=no",
+    }));
+    assert.equal(careless.status, 1, careless.log);
+    assert.match(careless.errors.join("\n"), /host key/);
     await assertNothingRuns(job);
   },
 );
@@ -494,7 +509,7 @@ test("a value that looks like the end of an entry stays one value", async () => 
   const runner = JSON.stringify(join(ROOT, "scripts/action/runner.mjs"));
   const script = `import { setOutput } from ${runner};
     setOutput("name", process.argv[1]); setOutput("next", "");`;
-  const ended = await run(node(), ["--input-type=module", "-e", script, value], {
+  const ended = await run(NODE, ["--input-type=module", "-e", script, value], {
     env: { GITHUB_OUTPUT: file },
   });
   assert.equal(ended.status, 0, ended.stderr);

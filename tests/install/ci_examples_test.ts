@@ -8,8 +8,7 @@ import { after, before, test } from "node:test";
 import { parse } from "yaml";
 import { BUNDLE, makeBundle } from "../../scripts/build/bundle.ts";
 import { VERSION } from "../../scripts/build/project.ts";
-import { node } from "../../scripts/runtimes.ts";
-import { ACTION, startJob } from "../support/actions_runner.ts";
+import { ACTION, NODE, startJob } from "../support/actions_runner.ts";
 import { ROOT } from "../support/fairlead.ts";
 import {
   type EmptyPlace,
@@ -55,7 +54,7 @@ before(async () => {
   await copyFile(BUNDLE, at("fairlead.mjs"));
   await copyFile(join(ROOT, "scripts/install.sh"), at("install.sh"));
   // In the place of the binary: a file that is one program.
-  await writeFile(at("fairlead-linux-x64"), `#!/bin/sh\nexec '${node()}' '${BUNDLE}' "$@"\n`);
+  await writeFile(at("fairlead-linux-x64"), `#!/bin/sh\nexec '${NODE}' '${BUNDLE}' "$@"\n`);
   const sums = ["fairlead.mjs", "fairlead-linux-x64"].map((name) =>
     `${createHash("sha256").update(readFileSync(at(name))).digest("hex")}  ${name}\n`
   );

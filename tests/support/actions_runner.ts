@@ -21,6 +21,9 @@ export interface Manifest {
 /** The action of this repository. */
 export const ACTION = parse(await readFile(join(ROOT, "action.yml"), "utf8")) as Manifest;
 
+/** The Node that the runner brings; asked for once, since npx takes its time. */
+export const NODE: string = node();
+
 /** How one part of a step ended, as the runner took it. */
 export interface PartResult extends RunResult {
   /** What the log shows: no commands, and `***` for every secret. */
@@ -108,7 +111,7 @@ export async function startJob(): Promise<Job> {
     const post = async () => {
       const own = await files();
       const given = { ...env, ...variables, ...Object.fromEntries(state), ...own.paths };
-      const ended = await run(node(), [join(ROOT, ACTION.runs.post)], { cwd: work, env: given });
+      const ended = await run(NODE, [join(ROOT, ACTION.runs.post)], { cwd: work, env: given });
       return asRunner(ended);
     };
     return { ...asRunner(result), outputs, post: () => second ??= post() };
@@ -120,10 +123,10 @@ export async function startJob(): Promise<Job> {
     cache,
     env,
     use: (inputs: Record<string, string>, more?: Record<string, string>) =>
-      step(inputs, (options) => run(node(), [script], options), more),
+      step(inputs, (options) => run(NODE, [script], options), more),
     cancel: (inputs: Record<string, string>, condition: () => Promise<unknown>) =>
       step(inputs, async (options) => {
-        await using program = start(node(), [script], options);
+        await using program = start(NODE, [script], options);
         await condition();
         program.kill("SIGINT");
         const exit = await program.closed;
