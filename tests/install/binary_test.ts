@@ -103,6 +103,17 @@ test("bun: no file of the folder in which it is started has a say", async () => 
   assert.ok(!(await readdir(folder)).includes("trace"));
 });
 
+test("deno: nobody can plant compiled code in the folder for temporary files", async () => {
+  const binary = built.get("deno") ?? "";
+  const folder = join(dir.path, "temporary");
+  await mkdir(folder);
+  // Deno's cache of compiled code. Who opens it waits until somebody writes.
+  const cache = join(folder, `deno-compile-${basename(binary)}.cache`);
+  assert.equal((await run("mkfifo", [cache])).status, 0);
+  const { status } = await run(binary, ["--version"], { env: { TMPDIR: folder }, timeout: 10_000 });
+  assert.equal(status, 0);
+});
+
 test("deno: what is not baked in is refused, and the flag named", async () => {
   const out = join(dir.path, "few");
   const [binary = ""] = await makeBinaries({ allow: ["read", "env", "sys"], out });
