@@ -83,6 +83,17 @@ test("deno: the same commit gives the same bytes in another folder", async () =>
   assert.equal(sha256(other), sha256(built.get("deno") ?? ""));
 });
 
+test("builds side by side wait for one another, and not for one that was killed", async () => {
+  const out = join(dir.path, "side-by-side");
+  const name = basename(built.get("deno") ?? "");
+  await mkdir(join(out, `.${name}`), { recursive: true });
+  await writeFile(join(out, `.${name}`, "pid"), "999999999");
+  const both = await Promise.all([makeBinaries({ out }), makeBinaries({ out })]);
+  assert.deepEqual(both, [[join(out, name)], [join(out, name)]]);
+  assert.equal(sha256(join(out, name)), sha256(built.get("deno") ?? ""));
+  assert.deepEqual((await readdir(out)).sort(), ["SHA256SUMS", name].sort());
+});
+
 test("nothing but the binaries and their checksums is left behind", async () => {
   const folder = join(dir.path, "dist");
   const names = ENGINES.map((engine) => basename(built.get(engine) ?? ""));
