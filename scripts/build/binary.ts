@@ -6,14 +6,18 @@
  * The same commit gives the same bytes, wherever it is built by Deno, and in a folder of the same
  * name by Bun.
  */
-import { mkdirSync, renameSync, rmSync, utimesSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type BinaryOptions, readOptions, USAGE } from "./binary_options.ts";
 import { makeBundle } from "./bundle.ts";
 import { checkDenort, compileWithBun, compileWithDeno } from "./compile.ts";
 import { writeSums } from "./sums.ts";
 import { type Target, targetOf } from "./targets.ts";
+
+/** The file in a build's folder that tells whose it is. */
+const BUILDER = "pid";
 
 /**
  * Makes binaries.
@@ -39,10 +43,10 @@ async function makeOne(
   { engine, allow, out }: BinaryOptions,
 ): Promise<string> {
   const name = binaryName(target, engine);
-  // Its own name and the time of what is inside become part of the file: none may be by chance.
+  // Its name, the time of what is inside, and by Bun the folder's name become part of the file:
+  // none of them may be by chance.
   const folder = join(out, `.${name}`);
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder);
+  await takeFolder(folder);
   try {
     const script = "fairlead.mjs";
     await makeBundle({ outfile: join(folder, script), minify: true });
@@ -56,6 +60,28 @@ async function makeOne(
     rmSync(folder, { recursive: true, force: true });
   }
   return join(out, name);
+}
+
+/** Makes a folder for one build at a time; that of a build that was killed is taken over. */
+async function takeFolder(folder: string): Promise<void> {
+  for (;;) {
+    try {
+      mkdirSync(folder);
+      return writeFileSync(join(folder, BUILDER), String(process.pid));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+    await sleep(100);
+    if (!isBuilding(folder)) rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function isBuilding(folder: string): boolean {
+  try {
+    return process.kill(Number(readFileSync(join(folder, BUILDER), "utf8")), 0);
+  } catch {
+    return false;
+  }
 }
 
 /**

@@ -20,7 +20,7 @@ export type Engine = typeof ENGINES[number];
  * - env: HOME, SSH_AUTH_SOCK, SSH_ASKPASS, `-i env:NAME`, the variables that ssh_config names
  * - run: ProxyCommand, Match exec, `with`, `-f`
  * - sys: the user's and the machine's name, the addresses of interfaces for `-B`
- * - ffi: AES-GCM of the system's libcrypto, several times as fast as Deno's
+ * - ffi: AES-GCM of the system's libcrypto, twice as fast as Deno's own
  * - import: nothing is imported. But Deno opens /dev/tty and /proc only for who may do everything,
  *   and a program that may `run` others can do everything anyway.
  */

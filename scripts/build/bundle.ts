@@ -2,7 +2,7 @@
  * Makes dist/fairlead.mjs: the command line in one file that Deno, Bun and Node run, and that needs
  * nothing else. Import maps do not apply to what is loaded from a URL, so the source cannot.
  */
-import { chmodSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Made, makeModule } from "./javascript.ts";
 import { licences, LICENCES_FILE } from "./licences.ts";
@@ -28,7 +28,6 @@ export async function makeBundle(
     minifySyntax: minify,
     minifyWhitespace: minify,
   });
-  chmodSync(outfile, 0o755);
   writeFileSync(join(DIST, LICENCES_FILE), licences(made.packages));
   return made;
 }

@@ -53,7 +53,9 @@ export async function makeModule(options: BuildOptions): Promise<Made> {
   for (const { path, contents } of made.outputFiles ?? []) {
     const partial = `${path}.${process.pid}`;
     mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(partial, contents);
+    // A program is one from the first moment that it is there.
+    const mode = options.banner?.["js"]?.startsWith("#!") ? 0o755 : 0o644;
+    writeFileSync(partial, contents, { mode });
     renameSync(partial, path);
   }
   const inputs = Object.keys(made.metafile?.inputs ?? {});

@@ -29,8 +29,9 @@ export function writeSums(folder: string): string {
   const lines = names.map((name) => `${sha256(join(folder, name))}  ${name}\n`);
   const path = join(folder, SUMS);
   // At once: who verifies meanwhile shall see either the old sums or the new.
-  writeFileSync(`${path}.new`, lines.join(""));
-  renameSync(`${path}.new`, path);
+  const fresh = join(folder, `.${SUMS}.${process.pid}`);
+  writeFileSync(fresh, lines.join(""));
+  renameSync(fresh, path);
   return path;
 }
 

@@ -83,6 +83,17 @@ test("deno: the same commit gives the same bytes in another folder", async () =>
   assert.equal(sha256(other), sha256(built.get("deno") ?? ""));
 });
 
+test("builds side by side wait for one another, and not for one that was killed", async () => {
+  const out = join(dir.path, "side-by-side");
+  const name = basename(built.get("deno") ?? "");
+  await mkdir(join(out, `.${name}`), { recursive: true });
+  await writeFile(join(out, `.${name}`, "pid"), "999999999");
+  const both = await Promise.all([makeBinaries({ out }), makeBinaries({ out })]);
+  assert.deepEqual(both, [[join(out, name)], [join(out, name)]]);
+  assert.equal(sha256(join(out, name)), sha256(built.get("deno") ?? ""));
+  assert.deepEqual((await readdir(out)).sort(), ["SHA256SUMS", name].sort());
+});
+
 test("nothing but the binaries and their checksums is left behind", async () => {
   const folder = join(dir.path, "dist");
   const names = ENGINES.map((engine) => basename(built.get(engine) ?? ""));
@@ -101,6 +112,17 @@ test("bun: no file of the folder in which it is started has a say", async () => 
   assert.match(stdout, /^host localhost$/m);
   assert.doesNotMatch(stdout, /preloaded/);
   assert.ok(!(await readdir(folder)).includes("trace"));
+});
+
+test("deno: nobody can plant compiled code in the folder for temporary files", async () => {
+  const binary = built.get("deno") ?? "";
+  const folder = join(dir.path, "temporary");
+  await mkdir(folder);
+  // Deno's cache of compiled code. Who opens it waits until somebody writes.
+  const cache = join(folder, `deno-compile-${basename(binary)}.cache`);
+  assert.equal((await run("mkfifo", [cache])).status, 0);
+  const { status } = await run(binary, ["--version"], { env: { TMPDIR: folder }, timeout: 10_000 });
+  assert.equal(status, 0);
 });
 
 test("deno: what is not baked in is refused, and the flag named", async () => {
