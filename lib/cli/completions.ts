@@ -14,7 +14,7 @@ Prints a script that lets the shell complete fairlead's options, their values,
 and the names of hosts, of ssh_config and known_hosts. It asks the fairlead of
 PATH at each press of Tab; nothing is connected to.
 
-bash 4 or later, with the package bash-completion (in the folder completions):
+bash 4 or later with the package bash-completion; the folder may be missing yet:
   fairlead completions bash >~/.local/share/bash-completion/completions/fairlead
 bash without it, in ~/.bashrc:
   eval "$(fairlead completions bash)"

@@ -15,31 +15,67 @@ import { skipUnless, which } from "../support/tools.ts";
 /** The package's own script, which knows how other commands are completed. */
 const BASH_COMPLETION = "/usr/share/bash-completion/bash_completion";
 
+/** What is written, and what stands in the line after Tab. */
+const COMPLETED: readonly (readonly [typed: string, completed: string])[] = [
+  ["fairlead -o Stri", "fairlead -o StrictHostKeyChecking="],
+  ["fairlead --conn", "fairlead --connections"],
+  ["fairlead evi", "fairlead evil.example.com"],
+  ["fairlead me@ali", "fairlead me@alias"],
+  ["fairlead -J me@alias,incl", "fairlead -J me@alias,included"],
+  ["fairlead -i ~/.ssh/conf", "fairlead -i ~/.ssh/config"],
+  ["fairlead with alias -- ls /etc/host.co", "fairlead with alias -- ls /etc/host.conf"],
+];
+
+/** Where bash has rules of its own for what a word is, and bash-completion for commands. */
+const COMPLETED_IN_BASH: typeof COMPLETED = [
+  ["fairlead me@ali", "fairlead me@alias"],
+  ["fairlead -vo StrictHostKeyChecking=acc", "fairlead -vo StrictHostKeyChecking=accept-new"],
+  ["fairlead --password env:ZDOT", "fairlead --password env:ZDOTDIR"],
+  ["fairlead with -g alias -- printen", "fairlead with -g alias -- printenv"],
+  ["fairlead with alias -- ls /etc/host.co", "fairlead with alias -- ls /etc/host.conf"],
+];
+
 /** How each shell is started so that it completes fairlead; `fairlead` is in its PATH. */
 const SHELLS: readonly {
   readonly name: string;
   readonly program: string;
   readonly command: (home: string) => Promise<string[]>;
   readonly skip?: string | undefined;
-  /** Whether only words are looked at that bash takes apart. */
-  readonly pieces?: boolean;
+  /** What is completed in it. */
+  readonly lines: typeof COMPLETED;
+  /** Whether to look at lists of words, too, and at what must not be run. */
+  readonly lists?: boolean;
 }[] = [
-  { name: "bash", program: "bash", command: (home) => bash(home, "") },
+  {
+    name: "bash",
+    program: "bash",
+    command: (home) => bash(home, 'eval "$(fairlead completions bash)"'),
+    lines: [...new Map([...COMPLETED, ...COMPLETED_IN_BASH])],
+  },
   {
     name: "bash with bash-completion",
     program: "bash",
-    command: (home) => bash(home, `. ${BASH_COMPLETION}\n`),
-    pieces: true,
+    command: bashWithPackage,
+    lines: COMPLETED_IN_BASH,
+    lists: false,
     skip: existsSync(BASH_COMPLETION) ? undefined : "bash-completion is not installed",
   },
-  { name: "zsh", program: "zsh", command: zsh },
-  { name: "fish", program: "fish", command: fish },
+  { name: "zsh", program: "zsh", command: zsh, lines: COMPLETED },
+  { name: "fish", program: "fish", command: fish, lines: COMPLETED },
 ];
 
-async function bash(home: string, before: string): Promise<string[]> {
+async function bash(home: string, line: string): Promise<string[]> {
   const file = join(home, "bashrc");
-  await writeFile(file, `PS1='> '\n${before}eval "$(fairlead completions bash)"\n`);
+  await writeFile(file, `PS1='> '\n${line}\n`);
   return ["bash", "--noprofile", "--rcfile", file, "-i"];
+}
+
+/** Where the package looks for a command's script once it is needed. */
+async function bashWithPackage(home: string): Promise<string[]> {
+  const folder = join(home, ".local", "share", "bash-completion", "completions");
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, "fairlead"), (await fairlead(["completions", "bash"])).stdout);
+  return await bash(home, `. ${BASH_COMPLETION}`);
 }
 
 async function zsh(home: string): Promise<string[]> {
@@ -109,43 +145,30 @@ async function makeHome(home: Home): Promise<Home> {
   const path = `${bin}:${process.env["PATH"]}`;
   return {
     ...home,
-    env: { ...home.env, PATH: path, ZDOTDIR: home.path, XDG_CONFIG_HOME: undefined },
+    env: {
+      ...home.env,
+      PATH: path,
+      ZDOTDIR: home.path,
+      XDG_CONFIG_HOME: undefined,
+      XDG_DATA_HOME: undefined,
+    },
   };
 }
 
-/** What is written, and what stands in the line after Tab. */
-const COMPLETED: readonly (readonly [typed: string, completed: string])[] = [
-  ["fairlead -o Stri", "fairlead -o StrictHostKeyChecking="],
-  ["fairlead --conn", "fairlead --connections"],
-  ["fairlead -i ~/.ssh/conf", "fairlead -i ~/.ssh/config"],
-  ["fairlead evi", "fairlead evil.example.com"],
-];
-
-/** The same, where bash has rules of its own for what a word is, and bash-completion changes it. */
-const COMPLETED_IN_PIECES: typeof COMPLETED = [
-  ["fairlead -vo StrictHostKeyChecking=acc", "fairlead -vo StrictHostKeyChecking=accept-new"],
-  ["fairlead me@ali", "fairlead me@alias"],
-  ["fairlead -J me@alias,incl", "fairlead -J me@alias,included"],
-  ["fairlead --password env:ZDOT", "fairlead --password env:ZDOTDIR"],
-  ["fairlead with alias -- ls /etc/host.co", "fairlead with alias -- ls /etc/host.conf"],
-  ["fairlead with -g alias -- printen", "fairlead with -g alias -- printenv"],
-];
-
-for (const { name, program, command, skip, pieces } of SHELLS) {
+for (const { name, program, command, lines, lists = true, skip } of SHELLS) {
   const skipped = skip === undefined ? skipUnless("tmux", program) : { skip };
   test(
     `${name} completes fairlead's lines, and runs nothing that names hold`,
     skipped,
     async () => {
       await inShell(command, async (terminal, home) => {
-        const all = pieces ? COMPLETED_IN_PIECES : [...COMPLETED, ...COMPLETED_IN_PIECES];
-        for (const [typed, completed] of all) {
+        for (const [typed, completed] of lines) {
           await terminal.press(typed);
           await terminal.press("Tab");
           await terminal.until(new RegExp(`^> ${escaped(completed)}$`, "m"));
           await newLine(terminal);
         }
-        if (pieces) return;
+        if (!lists) return;
 
         await terminal.press("fairlead with -");
         await terminal.press("Tab");
@@ -164,7 +187,7 @@ for (const { name, program, command, skip, pieces } of SHELLS) {
         await newLine(terminal);
 
         // A substitution that stands in the line is not run by Tab either.
-        for (const [index, typed] of ["", "-i ", "-J a,"].entries()) {
+        for (const [index, typed] of ["", "-i "].entries()) {
           await terminal.press(`fairlead ${typed}$(touch ${home}/ran)@ali`);
           await terminal.press("Tab");
           // What follows is shown once Tab is done with.
@@ -200,7 +223,7 @@ test("the words of fairlead's own have a help, and man prints the page whole", a
 });
 
 test("what cannot be answered is passed over in silence, and a long answer is whole", async () => {
-  for (const args of [["--word=x"], ["zsh"], ["zsh", "--word="], ["bash", "--line="]]) {
+  for (const args of [["--word=x"], ["bash", "--line="]]) {
     const { stdout, stderr } = await fairlead(["complete", "--shell", ...args]);
     assert.match(stdout, /^(?:words\n[^]*)?$/);
     assert.equal(stderr, "");
