@@ -33,7 +33,8 @@ export function knownNames(configFile?: string): KnownNames {
     seen: new Set(),
     bytes: 0,
   };
-  for (const file of firstFiles(configFile)) collect(file, found, []);
+  // Even where the home folder is must not be asked everywhere: Deno has a permission for it.
+  for (const file of orNothing(() => firstFiles(configFile)) ?? []) collect(file, found, []);
   return { aliases: [...found.aliases], knownHostsFiles: [...found.knownHostsFiles] };
 }
 

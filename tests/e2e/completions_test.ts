@@ -5,12 +5,13 @@ import { chmod, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { FIRST_WORDS } from "../../lib/cli/commands.ts";
 import { manualPage } from "../../lib/cli/manual.ts";
 import { fairlead, programCommand } from "../support/fairlead.ts";
 import { emptyHome, type Home } from "../support/home.ts";
 import { openTerminal, type Terminal } from "../support/terminal.ts";
-import { skipUnless, which } from "../support/tools.ts";
+import { skipUnless, waitFor, which } from "../support/tools.ts";
 
 /** The package's own script, which knows how other commands are completed. */
 const BASH_COMPLETION = "/usr/share/bash-completion/bash_completion";
@@ -28,7 +29,6 @@ const COMPLETED: readonly (readonly [typed: string, completed: string])[] = [
 
 /** Where bash has rules of its own for what a word is, and bash-completion for commands. */
 const COMPLETED_IN_BASH: typeof COMPLETED = [
-  ["fairlead me@ali", "fairlead me@alias"],
   ["fairlead -vo StrictHostKeyChecking=acc", "fairlead -vo StrictHostKeyChecking=accept-new"],
   ["fairlead --password env:ZDOT", "fairlead --password env:ZDOTDIR"],
   ["fairlead with -g alias -- printen", "fairlead with -g alias -- printenv"],
@@ -50,7 +50,7 @@ const SHELLS: readonly {
     name: "bash",
     program: "bash",
     command: (home) => bash(home, 'eval "$(fairlead completions bash)"'),
-    lines: [...new Map([...COMPLETED, ...COMPLETED_IN_BASH])],
+    lines: [...COMPLETED, ...COMPLETED_IN_BASH.slice(0, 3)],
   },
   {
     name: "bash with bash-completion",
@@ -66,7 +66,9 @@ const SHELLS: readonly {
 
 async function bash(home: string, line: string): Promise<string[]> {
   const file = join(home, "bashrc");
-  await writeFile(file, `PS1='> '\n${line}\n`);
+  // One Tab shows what there is.
+  const quiet = ["PS1='> '", "bind 'set show-all-if-ambiguous on'"];
+  await writeFile(file, [...quiet, line, ""].join("\n"));
   return ["bash", "--noprofile", "--rcfile", file, "-i"];
 }
 
@@ -172,14 +174,12 @@ for (const { name, program, command, lines, lists = true, skip } of SHELLS) {
 
         await terminal.press("fairlead with -");
         await terminal.press("Tab");
-        if (program === "bash") await terminal.press("Tab");
         for (const word of ["-L", "-B", "-c"]) {
           await terminal.until(new RegExp(`(?<!\\S)${word}(?!\\S)`));
         }
         await newLine(terminal);
         await terminal.press("fairlead -J ");
         await terminal.press("Tab");
-        if (program === "bash") await terminal.press("Tab");
         const screen = await terminal.until(/^(?!>).*elsewhere\.example\.com/m);
         assert.match(screen, /^(?!>).*\balias\b/m);
         assert.match(screen, /^(?!>).*\bincluded\b/m);
@@ -234,7 +234,7 @@ test("what cannot be answered is passed over in silence, and a long answer is wh
   await writeFile(join(home.ssh, "known_hosts"), lines.join(""));
   const question = ["complete", "--shell", "bash", "--word=host-", "--line=fairlead host-"];
   const { stdout } = await fairlead(question, { env: home.env });
-  assert.ok(names.every((name) => stdout.includes(`\n${name}\n`)));
+  assert.equal(stdout, `words\n${names.map((name) => `${name}\n`).join("")}`);
 });
 
 test("a host may be called complete", async () => {
@@ -242,10 +242,13 @@ test("a host may be called complete", async () => {
   assert.match(stdout, /^hostname complete$/m);
 });
 
-/** Gives the line up that was being written. */
+/** Gives the line up that was being written; a shell that still completes it may not hear it. */
 async function newLine(terminal: Terminal): Promise<void> {
-  await terminal.press("C-c");
-  await terminal.until(/^>\s*(?![^])/m);
+  await waitFor(async () => {
+    await terminal.press("C-c");
+    await sleep(30);
+    return /^>\s*(?![^])/m.test(await terminal.screen());
+  }, { what: "a new line" });
 }
 
 async function inShell(
