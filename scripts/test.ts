@@ -33,7 +33,7 @@ import { bun, node } from "./runtimes.ts";
 import { findSecrets } from "./secrets.ts";
 
 /** Most tests wait most of the time: two files at once, as Node's own runner is told below. */
-const PROCESSES = 3;
+const PROCESSES = 4;
 
 const OPTION = /^--(?:long|install|e2e|no-ffi|cipher=.+|program=.+)$/;
 

@@ -36,11 +36,13 @@ export interface Fairlead extends Running {
 export function scriptCommand(script: string): [string, string[]] {
   const path = resolve(ROOT, script);
   if ("deno" in process.versions) {
+    // It is there; "auto" looks whether it is, and those that start at once wait for one another.
+    const modules = "--node-modules-dir=manual";
     // As scripts/test.ts --no-ffi has it.
     const before = process.env["FAIRLEAD_TEST_NO_FFI"] === undefined
       ? []
       : ["--preload", `${ROOT}tests/support/no_ffi.ts`];
-    return [process.execPath, ["run", "-A", ...before, `--config=${ROOT}deno.json`, path]];
+    return [process.execPath, ["run", "-A", modules, ...before, `--config=${ROOT}deno.json`, path]];
   }
   return [process.execPath, [path]];
 }

@@ -1,9 +1,9 @@
 /** What every test with a real program needs: find it, run it, wait for it, clean up after it. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { accessSync, constants, readdirSync, readFileSync, statSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
@@ -58,16 +58,29 @@ export function currentUser(): { name: string; group: string; uid: number; gid: 
   return { name: id("-un"), group: id("-gn"), uid: Number(id("-u")), gid: Number(id("-g")) };
 }
 
-/** A port that was free a moment ago. */
+/**
+ * A port that was free a moment ago, and that nobody is given who asks for any port: a server can be
+ * away for a while and come back to it, and who looks for it meanwhile finds no other test's.
+ */
 export async function freePort(host = "127.0.0.1"): Promise<number> {
+  for (;;) {
+    const port = randomInt(...NOT_EPHEMERAL);
+    if (await isFree(port, host)) return port;
+  }
+}
+
+/** Below the ports that Linux and macOS give by themselves, above those with known services. */
+const NOT_EPHEMERAL = [12_000, 32_000] as const;
+
+function isFree(port: number, host: string): Promise<boolean> {
   const server = createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(0, host, resolve);
+  return new Promise((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "EADDRINUSE") resolve(false);
+      else reject(error);
+    });
+    server.listen(port, host, () => server.close(() => resolve(true)));
   });
-  const { port } = server.address() as AddressInfo;
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  return port;
 }
 
 /** A new folder of the test's own; `stop()` removes it. */
