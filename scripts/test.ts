@@ -32,8 +32,11 @@ import { isProgram, makeProgram, PROGRAMS } from "./programs.ts";
 import { bun, node } from "./runtimes.ts";
 import { findSecrets } from "./secrets.ts";
 
-/** Most tests wait most of the time: two files at once, as Node's own runner is told below. */
+/** Most tests wait most of the time: four files at once, as Node's own runner is told below. */
 const PROCESSES = 4;
+
+/** More than processes: who is through early takes another one. */
+const BATCHES = 3 * PROCESSES;
 
 const OPTION = /^--(?:long|install|e2e|no-ffi|cipher=.+|program=.+)$/;
 
@@ -86,19 +89,26 @@ async function main(args: string[]): Promise<number> {
       ...watchSecrets(folder),
       ...(cipher === undefined ? {} : { FAIRLEAD_TEST_CIPHER: cipher }),
       ...(noFfi ? { FAIRLEAD_TEST_NO_FFI: "1" } : {}),
-      ...(built === undefined ? {} : { FAIRLEAD_TEST_PROGRAM: JSON.stringify(built) }),
-    };
-    const parts = await Promise.all(
-      split(files, runtime === "node" ? 1 : PROCESSES).map(async (part, index) => {
-        const report = join(folder, `junit-${index}.xml`);
-        const command = COMMANDS[runtime](part, report, { noFfi });
-        const status = await show(command, { env, later: index > 0 });
-        return {
-          status,
-          cases: existsSync(report) ? parseJUnit(readFileSync(report, "utf8")) : [],
-        };
+      ...(built === undefined ? {} : {
+        FAIRLEAD_TEST_PROGRAM: JSON.stringify(built),
+        FAIRLEAD_TEST_RUNTIME: program === "bundle:node20" ? "node" : runtime,
       }),
-    );
+      // What Node has made of TypeScript once it need not make for each file again.
+      ...(runtime === "node" ? { NODE_COMPILE_CACHE: join(folder, "compiled") } : {}),
+    };
+    const parts: { status: number; cases: TestCase[] }[] = [];
+    const waiting = [...split(files, runtime === "node" ? 1 : BATCHES).entries()];
+    const work = async () => {
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+        const [index, batch] = next;
+        const report = join(folder, `junit-${index}.xml`);
+        const command = COMMANDS[runtime](batch, report, { noFfi });
+        const status = await show(command, { env, later: index > 0 });
+        const cases = existsSync(report) ? parseJUnit(readFileSync(report, "utf8")) : [];
+        parts.push({ status, cases });
+      }
+    };
+    await Promise.all(Array.from({ length: PROCESSES }, work));
     const cases = parts.flatMap((part) => part.cases);
     const status = parts.find((part) => part.status !== 0)?.status ?? 0;
     return conclude([...cases, ...secretsCase(folder, { expected: named.length === 0 })], status);
@@ -107,7 +117,7 @@ async function main(args: string[]): Promise<number> {
   }
 }
 
-/** Deals the files out, the heavy ones first, so that the parts take about as long. */
+/** Deals the files out, the heavy ones first, so that the batches take about as long. */
 function split(files: readonly string[], count: number): string[][] {
   const parts = Array.from({ length: count }, () => ({ files: [] as string[], weight: 0 }));
   const weighed = files.map((file) => {

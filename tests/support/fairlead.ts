@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { runtime, type RuntimeName } from "../../lib/runtime.ts";
 import type { ConnectOptions } from "../../lib/ssh/host.ts";
 import type { Reach } from "./ssh_server.ts";
 import {
@@ -53,6 +54,11 @@ export function programCommand(): [string, string[]] {
   if (built === undefined) return scriptCommand("cli.ts");
   const [program = "", ...args] = JSON.parse(built) as string[];
   return [program, args];
+}
+
+/** The runtime that the command line runs on; a binary has that of the tests. */
+export function programRuntime(): RuntimeName {
+  return process.env["FAIRLEAD_TEST_RUNTIME"] as RuntimeName | undefined ?? runtime.name;
 }
 
 /** Runs the command line to its end. */
