@@ -5,6 +5,14 @@
  */
 import process from "node:process";
 import { permissionError } from "./lib/cli/permissions.ts";
+import { tooOld } from "./lib/runtime.ts";
+
+// Before what an old one fails on with words that nobody understands.
+const old = tooOld();
+if (old !== undefined) {
+  process.stderr.write(`fairlead: ${old}\n`);
+  process.exit(2);
+}
 
 try {
   // Some of what is imported reads the environment at once, which Deno may not permit.

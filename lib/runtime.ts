@@ -15,6 +15,31 @@ export type RuntimeName = "deno" | "bun" | "node";
 export const runtime: { readonly name: RuntimeName; readonly version: string } = detect();
 
 /**
+ * The first versions that have what is needed: `process.getBuiltinModule` of Node, the ciphers of
+ * Deno, and of Bun the first that the tests run under.
+ */
+export const OLDEST: { readonly [Name in RuntimeName]: string } = {
+  deno: "2.9.3",
+  bun: "1.4.0",
+  node: "20.16.0",
+};
+
+/**
+ * Whether a runtime is older than what is needed of it.
+ *
+ * @param which The runtime; by default the one this runs on.
+ * @returns What a person is to read; undefined where it is new enough.
+ */
+export function tooOld({ name, version } = runtime): string | undefined {
+  const has = version.split(".").map((part) => Number.parseInt(part));
+  const needs = OLDEST[name].split(".").map(Number);
+  const first = needs.findIndex((number, index) => number !== has[index]);
+  if (first < 0 || (has[first] ?? 0) > (needs[first] ?? 0)) return undefined;
+  const title = `${name[0]?.toUpperCase()}${name.slice(1)}`;
+  return `${title} ${OLDEST[name]} or later is needed, and this is ${version}`;
+}
+
+/**
  * The name of the user who runs this, as the system knows it.
  *
  * @returns The login name.

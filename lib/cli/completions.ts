@@ -14,13 +14,15 @@ Prints a script that lets the shell complete fairlead's options, their values,
 and the names of hosts, of ssh_config and known_hosts. It asks the fairlead of
 PATH at each press of Tab; nothing is connected to.
 
-bash 4 or later with the package bash-completion; the folder may be missing yet:
+bash 4 or later with the package bash-completion:
+  mkdir -p ~/.local/share/bash-completion/completions
   fairlead completions bash >~/.local/share/bash-completion/completions/fairlead
 bash without it, in ~/.bashrc:
   eval "$(fairlead completions bash)"
 zsh, in ~/.zshrc, after compinit; or as a file _fairlead in a folder of fpath:
   source <(fairlead completions zsh)
 fish:
+  mkdir -p ~/.config/fish/completions
   fairlead completions fish >~/.config/fish/completions/fairlead.fish
 PowerShell, in $PROFILE:
   fairlead completions powershell | Out-String | Invoke-Expression

@@ -54,12 +54,14 @@ export const USAGE = `usage: deno task build:binary [options]
   --target NAME[,NAME]  ${TARGETS.slice(0, 4).join(", ")},
                         ${TARGETS.slice(4).join(", ")}; by default this machine's
   --all                 all of them
-  --engine deno|bun     what runs it; Bun starts sooner, Deno can keep it from what it need not do
+  --engine deno|bun     what runs it; Bun starts sooner, Deno can keep it from
+                        what it need not do; by default deno
   --allow NAME[,NAME]   of Deno's permissions only these: ${PERMISSIONS.slice(0, 4).join(", ")},
                         ${PERMISSIONS.slice(4).join(", ")}; by default all of them
   --out FOLDER          where it goes, with SHA256SUMS beside; by default dist
 
-deno compile downloads denort, its runtime, once for each target; DENORT_BIN=FILE names another one.
+deno compile downloads denort, its runtime, once for each target;
+DENORT_BIN=FILE names another one.
 `;
 
 const OPTIONS = {

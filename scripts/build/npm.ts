@@ -11,6 +11,7 @@ import { spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import source from "../../package.json" with { type: "json" };
+import { OLDEST } from "../../lib/runtime.ts";
 import { BUNDLE, makeBundle } from "./bundle.ts";
 import { writeDeclarations } from "./declarations.ts";
 import { makeModule } from "./javascript.ts";
@@ -43,8 +44,7 @@ const MANIFEST = {
   },
   types: "./mod.d.ts",
   files: ["fairlead.mjs", "mod.js", "mod.d.ts", "CHANGELOG.md", LICENCES_FILE],
-  // process.getBuiltinModule, Deno's ChaCha20-Poly1305, and what the tests run under.
-  engines: { node: ">=20.16.0", bun: ">=1.4.0", deno: ">=2.9.3" },
+  engines: { node: `>=${OLDEST.node}`, bun: `>=${OLDEST.bun}`, deno: `>=${OLDEST.deno}` },
   // The types speak of Node's streams and buffers. Who writes JavaScript needs none of it.
   peerDependencies: { "@types/node": ">=20" },
   peerDependenciesMeta: { "@types/node": { optional: true } },
