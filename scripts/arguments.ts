@@ -1,5 +1,7 @@
 /** The command lines of our own scripts. */
+import process from "node:process";
 import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
+import { messageOf } from "../lib/errors.ts";
 import { nearest } from "../lib/nearest.ts";
 
 /**
@@ -18,6 +20,26 @@ export function refuseStrangers(args: readonly string[], options: ParseArgsOptio
     const meant = nearest(token.name, Object.keys(options));
     const hint = meant === undefined ? SEE_HELP : `did you mean --${meant}?`;
     throw new Error(`there is no option ${token.rawName}; ${hint}`);
+  }
+}
+
+/**
+ * Runs a script that takes no arguments: prints what it has made, or in one line why it could not.
+ *
+ * @param name What it is called as a task.
+ * @param build Makes it, and gives back where it lies.
+ */
+export async function runBuild(
+  name: string,
+  build: () => string | Promise<string>,
+): Promise<void> {
+  try {
+    const [stranger] = process.argv.slice(2);
+    if (stranger !== undefined) throw new Error(`it takes no arguments, and got ${stranger}`);
+    console.log(await build());
+  } catch (error) {
+    console.error(`${name}: ${messageOf(error)}`);
+    process.exitCode = 1;
   }
 }
 

@@ -8,6 +8,8 @@ import type { Forward } from "../forward/forward.ts";
 import { forwardStdio } from "../forward/stdio.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import type { Tunnel } from "../tunnel/tunnel.ts";
+import { nearest } from "../nearest.ts";
+import { FIRST_WORDS } from "./commands.ts";
 import { drain, sayDraining } from "./drain.ts";
 import { listen } from "./listen.ts";
 import { endsWithLink, open } from "./open.ts";
@@ -94,9 +96,11 @@ export function checkTask(settings: Settings, output: Output): void {
     delete settings.command;
   }
   if (noCommand || settings.command !== undefined || settings.forwards.length > 0) return;
+  const meant = nearest(settings.host ?? "", Object.keys(FIRST_WORDS));
   throw new UsageError(
     "nothing to forward, and no command to run; fairlead opens no shell",
-    "give at least one of -L, -R, -D and -W, as in -L [bind:]port:host:hostport",
+    `${meant === undefined ? "" : `did you mean "fairlead ${meant}"? Else `}` +
+      "give at least one of -L, -R, -D and -W, as in -L [bind:]port:host:hostport",
   );
 }
 

@@ -18,6 +18,7 @@ export function permissionError(error: unknown): UsageError | undefined {
   const what = /^Requires (.*?),? run again/.exec(messageOf(error))?.[1] ?? messageOf(error);
   return new UsageError(
     `Deno was started without ${flag}: no ${what}`,
-    'the README says under "Permissions" what each use needs',
+    "forwarding takes at least --allow-net --allow-read --allow-env --allow-sys; " +
+      'the README has more under "Permissions"',
   );
 }

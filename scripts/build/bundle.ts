@@ -6,6 +6,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Made, makeModule } from "./javascript.ts";
 import { licences, LICENCES_FILE } from "./licences.ts";
+import { runBuild } from "../arguments.ts";
 import { DIST } from "./project.ts";
 
 /** Where the bundle lies. */
@@ -33,6 +34,8 @@ export async function makeBundle(
 }
 
 if (import.meta.main) {
-  await makeBundle();
-  console.log(BUNDLE);
+  await runBuild("build:bundle", async () => {
+    await makeBundle();
+    return BUNDLE;
+  });
 }

@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { manualPage } from "../../lib/cli/manual.ts";
+import { runBuild } from "../arguments.ts";
 import { DIST } from "./project.ts";
 
 /** Where the page lies. */
@@ -14,6 +15,8 @@ export function makeManual(): void {
 }
 
 if (import.meta.main) {
-  makeManual();
-  console.log(MANUAL);
+  await runBuild("build:man", () => {
+    makeManual();
+    return MANUAL;
+  });
 }

@@ -12,6 +12,7 @@ import { copyFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import source from "../../package.json" with { type: "json" };
 import { OLDEST } from "../../lib/runtime.ts";
+import { runBuild } from "../arguments.ts";
 import { BUNDLE, makeBundle } from "./bundle.ts";
 import { writeDeclarations } from "./declarations.ts";
 import { makeModule } from "./javascript.ts";
@@ -85,4 +86,4 @@ export async function makePackage(): Promise<string> {
   return TARBALL;
 }
 
-if (import.meta.main) console.log(await makePackage());
+if (import.meta.main) await runBuild("build:npm", makePackage);

@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import { closeSync, openSync, readdirSync, readSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
+import { runBuild } from "../arguments.ts";
 import { DIST } from "./project.ts";
 
 /** The file's name. */
@@ -56,4 +57,4 @@ export function sha256(path: string): string {
   }
 }
 
-if (import.meta.main) console.log(writeSums(process.argv[2] ?? DIST));
+if (import.meta.main) await runBuild("build:sums", () => writeSums(DIST));
