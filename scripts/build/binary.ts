@@ -1,5 +1,6 @@
 /**
- * Makes dist/fairlead-OS-ARCH, the command line and what runs it in one file, and SHA256SUMS:
+ * Makes dist/fairlead-OS-ARCH, the command line and what runs it in one file, SHA256SUMS, and the
+ * licences of what is inside:
  *
  *     deno task build:binary [--target NAME,…|--all] [--engine deno|bun] [--allow NAME,…] [--out …]
  *
@@ -13,6 +14,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type BinaryOptions, readOptions, USAGE } from "./binary_options.ts";
 import { makeBundle } from "./bundle.ts";
 import { checkDenort, compileWithBun, compileWithDeno } from "./compile.ts";
+import { LICENCES_FILE } from "./licences.ts";
 import { writeSums } from "./sums.ts";
 import { type Target, targetOf } from "./targets.ts";
 
@@ -55,6 +57,7 @@ async function makeOne(
     engine === "bun" ? compileWithBun(job) : compileWithDeno(job, allow);
     const made = targetOf(join(folder, name));
     if (made !== target) throw new Error(`what was made for ${target} is for ${made ?? "nothing"}`);
+    renameSync(join(folder, LICENCES_FILE), join(out, LICENCES_FILE));
     renameSync(join(folder, name), join(out, name));
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -3,7 +3,7 @@
  * nothing else. Import maps do not apply to what is loaded from a URL, so the source cannot.
  */
 import { writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { type Made, makeModule } from "./javascript.ts";
 import { licences, LICENCES_FILE } from "./licences.ts";
 import { runBuild } from "../arguments.ts";
@@ -15,8 +15,8 @@ export const BUNDLE: string = join(DIST, "fairlead.mjs");
 /**
  * Makes the bundle.
  *
- * @param options Where it goes, and whether it is made small at the cost of its lines: names stay,
- *   so that traces can be read.
+ * @param options Where it goes, the licences of what is inside beside it, and whether it is made
+ *   small at the cost of its lines: names stay, so that traces can be read.
  * @returns What it was made of.
  */
 export async function makeBundle(
@@ -29,7 +29,7 @@ export async function makeBundle(
     minifySyntax: minify,
     minifyWhitespace: minify,
   });
-  writeFileSync(join(DIST, LICENCES_FILE), licences(made.packages));
+  writeFileSync(join(dirname(outfile), LICENCES_FILE), licences(made.packages));
   return made;
 }
 

@@ -1,11 +1,12 @@
 /** The binaries: built, checked and run, by Deno and by Bun, each alone in an empty folder. */
 import assert from "node:assert/strict";
-import { copyFile, mkdir, readdir, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
 import { makeBinaries } from "../../scripts/build/binary.ts";
 import type { Engine } from "../../scripts/build/binary_options.ts";
+import { LICENCES_FILE } from "../../scripts/build/licences.ts";
 import { commit, VERSION } from "../../scripts/build/project.ts";
 import { sha256 } from "../../scripts/build/sums.ts";
 import { ROOT, serverOptions } from "../support/fairlead.ts";
@@ -14,6 +15,8 @@ import { echoServer, patternReceived, type Peer, transfer } from "../support/tcp
 import { processes, run, skipUnless, type Stoppable, tempDir, waitFor } from "../support/tools.ts";
 
 const ENGINES: readonly Engine[] = ["deno", "bun"];
+/** What a build lays beside its binaries, in whatever folder. */
+const BESIDE = ["SHA256SUMS", LICENCES_FILE];
 const skip = skipUnless("sshd", "ssh-keygen");
 
 let dir: { path: string } & Stoppable;
@@ -91,13 +94,17 @@ test("builds side by side wait for one another, and not for one that was killed"
   const both = await Promise.all([makeBinaries({ out }), makeBinaries({ out })]);
   assert.deepEqual(both, [[join(out, name)], [join(out, name)]]);
   assert.equal(sha256(join(out, name)), sha256(built.get("deno") ?? ""));
-  assert.deepEqual((await readdir(out)).sort(), ["SHA256SUMS", name].sort());
+  assert.deepEqual((await readdir(out)).sort(), [...BESIDE, name].sort());
 });
 
-test("nothing but the binaries and their checksums is left behind", async () => {
+test("nothing but the binaries, their checksums and the licences is left behind", async () => {
   const folder = join(dir.path, "dist");
   const names = ENGINES.map((engine) => basename(built.get(engine) ?? ""));
-  assert.deepEqual((await readdir(folder)).sort(), ["SHA256SUMS", ...names].sort());
+  assert.deepEqual((await readdir(folder)).sort(), [...BESIDE, ...names].sort());
+  assert.match(
+    await readFile(join(folder, LICENCES_FILE), "utf8"),
+    /^ssh2 \d/m,
+  );
   const { status, stdout } = await run("sha256sum", ["--check", "SHA256SUMS"], { cwd: folder });
   assert.deepEqual([status, stdout.match(/: OK$/gm)?.length], [0, 2], stdout);
 });

@@ -11,15 +11,15 @@ import { builtBinary } from "../support/binary.ts";
 import { buildImage, type Image, skipUnlessContainers } from "../support/container.ts";
 import { ROOT, startFairlead } from "../support/fairlead.ts";
 import { assertTunnel, emptyPlace } from "../support/install.ts";
+import { installLine } from "../support/readme.ts";
 import { startSshd } from "../support/sshd.ts";
 import { digest, echoServer, pattern, transfer } from "../support/tcp.ts";
 import { descendants, run, signalProcess, stoppable } from "../support/tools.ts";
 
 const DOCKERFILE = join(ROOT, "scripts/container/Dockerfile");
 
-/** As the README has it. */
-const LINE = "docker run --rm -e DEPLOY_KEY -e HOST_KEY -p 127.0.0.1:1100:1100 " +
-  "ghcr.io/fairlead/fairlead -i env:DEPLOY_KEY --host-key env:HOST_KEY -L '*:1100:mail.example.com:110' me@other.example.com";
+/** The README's line. */
+const LINE = installLine("docker run ");
 
 const { skip } = skipUnlessContainers();
 const root = process.getuid?.() === 0 ? { skip } : { skip: "only root can change the root folder" };

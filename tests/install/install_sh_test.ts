@@ -29,6 +29,7 @@ import {
   smallRelease,
   withBase,
 } from "../support/install_sh.ts";
+import { installLine } from "../support/readme.ts";
 import { startSshd } from "../support/sshd.ts";
 import { echoServer } from "../support/tcp.ts";
 import {
@@ -43,9 +44,8 @@ import {
 } from "../support/tools.ts";
 
 /** The README's first line about the binary, and the one after it. */
-const INSTALL = readmeLine("install.sh") ??
-  `curl -fsSL ${HOME_PAGE}/releases/latest/download/install.sh | sh`;
-const USE = "fairlead -L 1100:mail.example.com:110 me@other.example.com";
+const INSTALL = installLine("curl ");
+const USE = installLine("fairlead ");
 
 let real: { path: string } & Stoppable;
 let small: { path: string } & Stoppable;
@@ -256,14 +256,6 @@ test("shellcheck has nothing to say about any shell script", skipUnless("shellch
   });
   assert.equal(status, 0, stdout);
 });
-
-/** The line of the README's examples that has a word in it. */
-function readmeLine(word: string): string | undefined {
-  const blocks = readFileSync(join(ROOT, "README.md"), "utf8").matchAll(/```sh\n(.*?)```/gs);
-  return [...blocks].flatMap(([, block = ""]) => block.split("\n")).find((line) =>
-    line.includes(word)
-  );
-}
 
 function version(): string {
   return JSON.parse(readFileSync(join(ROOT, "deno.json"), "utf8")).version;

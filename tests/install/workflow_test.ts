@@ -272,10 +272,13 @@ async function cloneForRelease(): Promise<void> {
   await good(run("git", ["clone", "--quiet", ROOT, clone.path]));
   const file = join(clone.path, "CHANGELOG.md");
   const changelog = await readFile(file, "utf8");
-  await writeFile(file, changelog.replace("## [Unreleased]", `## [${version()}] - 2026-12-01`));
+  // At a release, which this is a part of, it is so already.
+  if (notesOf(changelog, version()) === undefined) {
+    await writeFile(file, changelog.replace("## [Unreleased]", `## [${version()}] - 2026-12-01`));
+  }
   const author = ["-c", "user.name=Test", "-c", "user.email=test@example.com"];
   await good(
-    run("git", [...author, "commit", "--quiet", "--all", "--message", "Release"], {
+    run("git", [...author, "commit", "--quiet", "--all", "--allow-empty", "--message", "Release"], {
       cwd: clone.path,
     }),
   );
