@@ -182,7 +182,11 @@ fetch() {
       --connect-timeout 30 --retry 2 -o "$2" "$1" 2>&1) || status=$?
   elif has wget; then
     tool=wget
-    said=$(wget -q -O "$2" "$1" 2>&1) || status=$?
+    # It has no option for it: plain http goes to a proxy that is none.
+    case $1 in
+    https://*) said=$(http_proxy=http://127.0.0.1:9/ wget -q -O "$2" "$1" 2>&1) || status=$? ;;
+    *) said=$(wget -q -O "$2" "$1" 2>&1) || status=$? ;;
+    esac
   else
     fail "neither curl nor wget is here to download with"
   fi

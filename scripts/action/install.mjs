@@ -99,15 +99,26 @@ async function download(url) {
   }
 }
 
+const REDIRECTS = [301, 302, 303, 307, 308];
+const MOST_REDIRECTS = 10;
+
 /**
  * @param {string} url
  * @returns {Promise<{ content?: Uint8Array; reason?: string; final?: boolean }>}
  */
 async function attempt(url) {
   try {
-    const response = await fetch(url, { signal: AbortSignal.timeout(DOWNLOAD_TIMEOUT) });
-    if (url.startsWith("https:") && !response.url.startsWith("https:")) {
-      return { reason: "it leads to an address without TLS", final: true };
+    const signal = AbortSignal.timeout(DOWNLOAD_TIMEOUT);
+    let place = url;
+    let response = await fetch(place, { signal, redirect: "manual" });
+    for (let hops = 0; REDIRECTS.includes(response.status); hops++) {
+      if (hops === MOST_REDIRECTS) return { reason: "it leads round in circles", final: true };
+      place = new URL(response.headers.get("location") ?? "", place).href;
+      // Whoever is on the way of one plain hop has a say in all that follows.
+      if (url.startsWith("https:") && !place.startsWith("https:")) {
+        return { reason: "it leads to an address without TLS", final: true };
+      }
+      response = await fetch(place, { signal, redirect: "manual" });
     }
     if (response.ok) return { content: new Uint8Array(await response.arrayBuffer()) };
     const hint = response.status === 404 ? " (see the inputs version and base-url)" : "";

@@ -76,9 +76,10 @@ export async function openTunnel(command, request, folder) {
  *   was wrong.
  */
 export async function closeTunnel(folder) {
+  // Nothing is there, or half of it, where the step was killed; 0 would be our own group.
   const pid = Number(readIfThere(join(folder, "pid")));
   let complaint;
-  if (!runs(pid)) {
+  if (!(pid > 0) || !runs(pid)) {
     complaint = "the tunnel was no longer open at the end of the job: its process had ended";
   } else if (!existsSync(join(folder, UP))) {
     // The step was cancelled while it connected.

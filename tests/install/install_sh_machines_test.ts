@@ -1,7 +1,7 @@
 /** scripts/install.sh on all kinds of machines and with all kinds of settings. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
@@ -116,31 +116,39 @@ test("a version is downloaded from its release, by TLS alone", async () => {
   assert.match(calls[2] ?? "", /\/releases\/latest\/download\/SHA256SUMS$/);
 });
 
-test("a redirect from https to http is not followed", skipUnless("openssl"), async () => {
-  await using place = await emptyPlace();
-  await using plain = await serveRelease(small.path);
-  const [key, cert] = [join(place.path, "key.pem"), join(place.path, "cert.pem")];
-  spawnSync("openssl", [
-    ..."req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2".split(" "),
-    ...["-subj", "/CN=loopback", "-addext", "subjectAltName=IP:127.0.0.1"],
-    ...["-keyout", key, "-out", cert],
-  ]);
-  const secure = createServer({ key: readFileSync(key), cert: readFileSync(cert) }, (_, answer) => {
-    answer.writeHead(302, { location: `${plain.url}/releases/latest/download/SHA256SUMS` }).end();
-  });
-  await new Promise<void>((resolve) => secure.listen(0, "127.0.0.1", resolve));
-  try {
-    const result = await install(place, undefined, {
-      CURL_CA_BUNDLE: cert,
-      FAIRLEAD_BASE_URL: `https://127.0.0.1:${(secure.address() as AddressInfo).port}`,
+for (const tool of ["curl", "wget"]) {
+  test(`${tool} follows no redirect from https to http`, skipUnless("openssl", tool), async () => {
+    await using place = await placeWithOnly([...TOOLS, tool, "sha256sum"]);
+    await using plain = await serveRelease(small.path);
+    const [key, cert] = [join(place.path, "key.pem"), join(place.path, "cert.pem")];
+    spawnSync("openssl", [
+      ..."req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2".split(" "),
+      ...["-subj", "/CN=loopback", "-addext", "subjectAltName=IP:127.0.0.1"],
+      ...["-keyout", key, "-out", cert],
+    ]);
+    writeFileSync(join(place.path, "wgetrc"), `ca_certificate = ${cert}\n`);
+    const tls = { key: readFileSync(key), cert: readFileSync(cert) };
+    let asked = 0;
+    const secure = createServer(tls, (_, answer) => {
+      asked++;
+      answer.writeHead(302, { location: `${plain.url}/releases/latest/download/SHA256SUMS` }).end();
     });
-    assertRefused(result, /cannot download https:.*: curl: \(1\) Protocol .?http.? /i);
-    assert.deepEqual(plain.requests, []);
-  } finally {
-    secure.closeAllConnections();
-    secure.close();
-  }
-});
+    await new Promise<void>((resolve) => secure.listen(0, "127.0.0.1", resolve));
+    try {
+      const result = await install(place, undefined, {
+        CURL_CA_BUNDLE: cert,
+        WGETRC: join(place.path, "wgetrc"),
+        FAIRLEAD_BASE_URL: `https://127.0.0.1:${(secure.address() as AddressInfo).port}`,
+      });
+      assertRefused(result, /cannot download https:/);
+      assert.ok(asked > 0, "the redirect was given");
+      assert.deepEqual(plain.requests, []);
+    } finally {
+      secure.closeAllConnections();
+      secure.close();
+    }
+  });
+}
 
 const WRONG: [string, Record<string, string | undefined>, RegExp][] = [
   [
