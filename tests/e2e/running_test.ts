@@ -1,6 +1,6 @@
 /** Every kind of forward in one run, where they listen, and where the lines about them go. */
 import assert from "node:assert/strict";
-import { readFile, stat } from "node:fs/promises";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -8,7 +8,7 @@ import { SocksClient } from "socks";
 import { fairlead, serverOptions, startFairlead } from "../support/fairlead.ts";
 import { emptyHome, type Home } from "../support/home.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
-import { echoServer, type Peer, refusingPort, transfer } from "../support/tcp.ts";
+import { echoServer, patternReceived, type Peer, refusingPort, transfer } from "../support/tcp.ts";
 import { freePort, skipUnless, waitFor } from "../support/tools.ts";
 
 const skip = skipUnless("sshd", "ssh-keygen");
@@ -45,6 +45,34 @@ async function echoesThroughSocks(port: number): Promise<void> {
   socket.destroy();
   assert.equal(answer, "ping");
 }
+
+test("Unix sockets on either side carry data, through a jump host", skip, async () => {
+  await using hop = await startSshd();
+  const known = join(home.path, "known_hosts_of_both");
+  await writeFile(
+    known,
+    (await readFile(hop.knownHosts, "utf8")) + await readFile(sshd.knownHosts, "utf8"),
+  );
+  const host = (name: string, { host, port, user, identity }: SshServer, more = "") =>
+    `Host ${name}\n  Hostname ${host}\n  Port ${port}\n  User ${user}\n` +
+    `  IdentityFile ${identity}\n${more}`;
+  const config = join(home.path, "config_of_both");
+  await writeFile(
+    config,
+    `${host("end", sshd, "  ProxyJump hop\n")}${host("hop", hop)}` +
+      `Host *\n  UserKnownHostsFile ${known}\n  GlobalKnownHostsFile none\n  IdentityAgent none\n`,
+  );
+  const [near, far] = [join(home.path, "near.sock"), join(sshd.dir, "far.sock")];
+  const to = `127.0.0.1:${echo.port}`;
+  const forwards = ["-L", `${near}:${to}`, "-R", `${far}:${to}`, "-L", `0:${far}`];
+  await using run = await startFairlead(["-F", config, ...forwards, "end"], { env: home.env });
+  assert.ok(hop.sessions().length > 0, "the jump host is logged in at");
+  for (const target of [{ path: near }, { port: run.ports[0] ?? 0, host: "127.0.0.1" }]) {
+    const { bytes, sha256 } = await transfer(target, { send: 1_000_003, seed: 4 });
+    assert.deepEqual({ bytes, sha256 }, patternReceived(1_000_003, 4));
+  }
+  assert.equal((await run.end("SIGTERM")).status, 143);
+});
 
 test("-L, -R and -D in one command line all carry data", skip, async () => {
   const to = `127.0.0.1:${echo.port}`;
