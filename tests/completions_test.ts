@@ -171,6 +171,7 @@ test("a name that a shell would act on is never offered", () => {
     assert.ok(["", "alias"].includes(first) || first === "quoted", first);
   }
   assert.deepEqual(words("a\nb@la", "-F", config, "-J"), [], "nor is a line broken in two");
+  assert.deepEqual(words("$(id),la", "-F", config, "-J"), [], "nor does a quoted word lose quotes");
 });
 
 test("names are found wherever files can lie, and mistakes in them are passed over", () => {

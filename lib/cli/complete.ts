@@ -89,8 +89,8 @@ export function answer({ shell, words, current, kept }: Question): string {
   const { before, candidates } = offerAt({ ...found, configFile }, current, options);
   if (candidates === "files") return `files ${Math.max(0, before - kept)}\n`;
   const prefix = current.slice(0, before);
-  // A line is a word.
-  if (/[\p{Cc}]/u.test(prefix)) return "words\n";
+  // It goes back as it is, without the quotes that it was typed with.
+  if (!HARMLESS_PREFIX.test(prefix)) return "words\n";
   const lines = fitting(candidates, { typed: current.slice(before), shell })
     .map(({ text, help = "" }) => {
       const word = `${prefix}${text}`.slice(kept);
@@ -101,6 +101,8 @@ export function answer({ shell, words, current, kept }: Question): string {
 
 /** What no shell acts on, wherever in a word it stands; all that anything is called by good people. */
 const HARMLESS = /^[\p{L}\p{N}_@%+=:,./-]+$/u;
+/** The same, with the letter that puts algorithms first. */
+const HARMLESS_PREFIX = /^[\p{L}\p{N}_@%+=:,./^-]*$/u;
 
 function fitting(
   candidates: readonly Candidate[],
