@@ -32,8 +32,8 @@ import { isProgram, makeProgram, PROGRAMS } from "./programs.ts";
 import { bun, node } from "./runtimes.ts";
 import { findSecrets } from "./secrets.ts";
 
-/** Most tests wait most of the time: four files at once, as Node's own runner is told below. */
-const PROCESSES = 4;
+/** Most tests wait most of the time: five files at once, as Node's own runner is told below. */
+const PROCESSES = 5;
 
 /** More than processes: who is through early takes another one. */
 const BATCHES = 3 * PROCESSES;
@@ -130,7 +130,9 @@ function split(files: readonly string[], count: number): string[][] {
     part?.files.push(file);
     if (part !== undefined) part.weight += weight;
   }
-  return parts.map((part) => part.files).filter((part) => part.length > 0);
+  // The heaviest first, so that none is left alone at the end.
+  return parts.sort((one, other) => other.weight - one.weight)
+    .map((part) => part.files).filter((part) => part.length > 0);
 }
 
 /** Has the tests note their secrets, and fairlead all that it does; some tests run it as nobody. */
