@@ -32,8 +32,8 @@ import { isProgram, makeProgram, PROGRAMS } from "./programs.ts";
 import { bun, node } from "./runtimes.ts";
 import { findSecrets } from "./secrets.ts";
 
-/** Most tests wait most of the time: five files at once, as Node's own runner is told below. */
-const PROCESSES = 5;
+/** Most tests wait most of the time: four files at once, as Node's own runner is told below. */
+const PROCESSES = 4;
 
 /** More than processes: who is through early takes another one. */
 const BATCHES = 3 * PROCESSES;
@@ -87,6 +87,8 @@ async function main(args: string[]): Promise<number> {
   try {
     const env = {
       ...watchSecrets(folder),
+      // Deno would ask for it through the proxies that the tests set.
+      DENO_NO_UPDATE_CHECK: "1",
       ...(cipher === undefined ? {} : { FAIRLEAD_TEST_CIPHER: cipher }),
       ...(noFfi ? { FAIRLEAD_TEST_NO_FFI: "1" } : {}),
       ...(built === undefined ? {} : {

@@ -18,7 +18,7 @@ const skipIPv6 = hasIPv6 ? skip : { skip: "this machine has no IPv6" };
 let sshd: SshServer;
 
 before(async () => {
-  if (skip.skip === undefined) sshd = await startSshd();
+  if (skip.skip === undefined) sshd = await startSshd({ config: ["AddressFamily any"] });
 });
 after(() => sshd?.stop());
 

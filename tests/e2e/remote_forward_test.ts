@@ -36,7 +36,7 @@ let echo: Peer;
 
 before(async () => {
   if (skip.skip !== undefined) return;
-  sshd = await startSshd({ config: ["GatewayPorts clientspecified"] });
+  sshd = await startSshd({ config: ["AddressFamily any", "GatewayPorts clientspecified"] });
   echo = await echoServer();
 });
 after(async () => {

@@ -30,7 +30,7 @@ let webPort: number;
 before(async () => {
   if (skip.skip !== undefined) return;
   echo = await echoServer();
-  sshd = await startSshd();
+  sshd = await startSshd({ config: ["AddressFamily any"] });
   // Of random requests none may reach anybody.
   strict = await startSshd({ config: [`PermitOpen 127.0.0.1:${echo.port}`] });
   web = createServer((request, response) => response.end(`you asked for ${request.url}`));
@@ -51,7 +51,8 @@ type Kind = "-D" | "-R";
 async function proxy(
   kind: Kind,
   use: (port: number, forward: Forward, tunnel: Tunnel) => Promise<void>,
-  { server = sshd, ...options }: { server?: SshServer } & RemoteOptions = {},
+  { server = kind === "-D" ? sshd : strict, ...options }: { server?: SshServer } & RemoteOptions =
+    {},
 ): Promise<void> {
   await using tunnel = await connect({
     host: server.host,

@@ -31,7 +31,7 @@ let second: SshServer;
 before(async () => {
   home = await emptyHome();
   if (skip.skip !== undefined) return;
-  sshd = await startSshd();
+  sshd = await startSshd({ config: ["AddressFamily any"] });
   second = await startSshd();
 });
 after(async () => {

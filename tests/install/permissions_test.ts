@@ -32,7 +32,7 @@ before(async () => {
   sshd = await startSshd();
   peer = await echoServer();
   home = await emptyHome();
-  // By a name, as the README's server is: sshd listens on both addresses of it.
+  // By a name, as the README's server is.
   const known = await readFile(sshd.knownHosts, "utf8");
   await writeFile(join(home.ssh, "known_hosts"), known.replaceAll(`[${sshd.host}]`, "[localhost]"));
   // What scripts/test.ts has everything traced in may not be written to.

@@ -12,7 +12,10 @@ export { sshOptions, type SshServer } from "./ssh_server.ts";
 
 /** What an SSH server for a test is to be. */
 export interface SshdOptions {
-  /** Lines of sshd_config. They win over the defaults here; `Match` blocks go to the end. */
+  /**
+   * Lines of sshd_config. They win over the defaults here; `Match` blocks go to the end. With
+   * `AddressFamily any` it knows IPv6.
+   */
   config?: string[];
   /** More lines of authorized_keys; the key `identity` is accepted anyway. */
   authorizedKeys?: string[];
@@ -82,6 +85,9 @@ function sshdConfig(
     `Port ${place.port}`,
     ...place.hostKeys.map((key) => `HostKey ${key.path}`),
     `AuthorizedKeysFile ${join(place.dir, "authorized_keys")}`,
+    // For a port of its own choice sshd takes one address of localhost, and does without the other
+    // where another test has the same port there: it would be that one's.
+    "AddressFamily inet",
     "StrictModes no",
     `UsePAM ${pam === undefined ? "no" : "yes"}`,
     "PidFile none",
