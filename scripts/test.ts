@@ -194,6 +194,8 @@ const COMMANDS = {
   ],
   node: (files: string[], report: string) => [
     ...[node(), "--test", `--test-concurrency=${PROCESSES}`],
+    // What hangs fails, as under Bun, and a handle that is left holds nobody up: leaks have tests.
+    ...["--test-timeout=120000", "--test-force-exit"],
     ...["--test-reporter=spec", "--test-reporter-destination=stdout"],
     ...["--test-reporter=junit", `--test-reporter-destination=${report}`],
     ...files,
