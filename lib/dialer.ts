@@ -57,6 +57,8 @@ export interface RemoteListener {
  * so is a session that outlives its connections: a forward cannot tell the difference.
  */
 export interface Dialer {
+  /** The tunnel behind it, where log records are to name one (their property `tunnel`). */
+  readonly name?: string | undefined;
   /**
    * Opens one stream to a destination.
    *

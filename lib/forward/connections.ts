@@ -4,10 +4,11 @@
  * @module
  */
 import type { Socket } from "node:net";
+import type { Logger } from "@logtape/logtape";
 import { formatAddress, type Incoming, type TcpAddress } from "../dialer.ts";
 import { codeOf, FairleadError, messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
-import { abort, type RelayResult } from "./relay.ts";
+import { abort, type RelayResult, type Traffic } from "./relay.ts";
 
 const log = logger("forward");
 
@@ -34,9 +35,9 @@ export interface ConnectionStats {
   readonly failed: number;
   /** Those of the failed ones that were lost together with the SSH connection. */
   readonly lost: number;
-  /** Bytes from those who connected towards the destination, of connections that have ended. */
+  /** Bytes from those who connected towards the destination, so far. */
   readonly sent: number;
-  /** Bytes from the destination, of connections that have ended. */
+  /** Bytes from the destination, so far. */
   readonly received: number;
 }
 
@@ -66,6 +67,8 @@ export interface Connection {
   readonly gone: AbortSignal;
   /** Aborts when the forward does not wait for the connection's end. */
   readonly cut: AbortSignal;
+  /** Where its bytes are counted as they pass. */
+  readonly traffic: Traffic;
 }
 
 /** Keeps the connections of one forward. */
@@ -78,8 +81,8 @@ export class Connections {
   #gone = 0;
   #failed = 0;
   #lost = 0;
-  #sent = 0;
-  #received = 0;
+  readonly #traffic: Traffic = { sent: 0, received: 0 };
+  readonly #log: Logger;
   #emptied: (() => void)[] = [];
   readonly #explained = new Set<string>();
   /** How many in a row ended in the same way, and in which. */
@@ -88,9 +91,11 @@ export class Connections {
 
   /**
    * @param label What log lines call the forward.
+   * @param tunnel The tunnel that it belongs to, where log records name it.
    */
-  constructor(label: string) {
+  constructor(label: string, tunnel?: string) {
     this.label = label;
+    this.#log = tunnel === undefined ? log : log.with({ tunnel });
   }
 
   /** The counts so far. */
@@ -102,8 +107,7 @@ export class Connections {
       gone: this.#gone,
       failed: this.#failed,
       lost: this.#lost,
-      sent: this.#sent,
-      received: this.#received,
+      ...this.#traffic,
     };
   }
 
@@ -130,11 +134,12 @@ export class Connections {
     });
     this.#open.add(cut);
     const id = `${this.label} #${++this.#total} from ${caller.from}`;
-    log.debug("{id}: accepted", { id });
+    this.#log.debug("{id}: accepted", { id });
     try {
-      const result = await carry({ gone: gone.signal, cut: cut.signal });
-      this.#sent += result.sent;
-      this.#received += result.received;
+      const result = await carry({
+        ...{ gone: gone.signal, cut: cut.signal },
+        traffic: this.#traffic,
+      });
       this.#logEnd(id, result, cut.signal.aborted);
     } catch (error) {
       this.#logRefusal(id, error, gone.signal, cut.signal);
@@ -177,7 +182,7 @@ export class Connections {
     const cancelled = gone.aborted && ["cancelled", "connect-failed"].includes(codeOf(error));
     if (cancelled && !cut.aborted) {
       this.#gone++;
-      log.info("{id}: left before it was connected", { id });
+      this.#log.info("{id}: left before it was connected", { id });
       return;
     }
     this.#refused++;
@@ -185,7 +190,7 @@ export class Connections {
       ? `reset before it was connected: ${messageOf(cut.reason)}`
       : this.#explain(error);
     const level = codeOf(error) === "timeout" ? this.#level("timeout") : "warn";
-    log[level]("{id}: {reason}", { id, reason });
+    this.#log[level]("{id}: {reason}", { id, reason });
   }
 
   /** An outage ends many in the same way: after a few, the others are for whoever asks for more. */
@@ -194,7 +199,7 @@ export class Connections {
     this.#kind = kind;
     if (this.#alike <= MOST_ALIKE) return "warn";
     if (this.#alike === MOST_ALIKE + 1) {
-      log.warn("{label}: and others in the same way (-v shows each)", { label: this.label });
+      this.#log.warn("{label}: and others in the same way (-v shows each)", { label: this.label });
     }
     return "info";
   }
@@ -203,23 +208,27 @@ export class Connections {
     const bytes = `${sent} bytes sent, ${received} received`;
     if (failure === undefined) {
       this.#kind = "";
-      log.info("{id}: closed; {bytes}", { id, bytes });
+      this.#log.info("{id}: closed; {bytes}", { id, bytes });
       return;
     }
     this.#failed++;
     // A time that has run out is ours as well: neither side has ended it.
     if (cut || codeOf(failure.error) === "timeout") {
-      log.warn("{id}: reset: {reason}; {bytes}", { id, reason: messageOf(failure.error), bytes });
+      this.#log.warn("{id}: reset: {reason}; {bytes}", {
+        id,
+        reason: messageOf(failure.error),
+        bytes,
+      });
       return;
     }
     if (codeOf(failure.error) === "connection-lost") {
       this.#lost++;
       const reason = messageOf(failure.error);
-      log[this.#level("lost")]("{id}: {reason}; {bytes}", { id, reason, bytes });
+      this.#log[this.#level("lost")]("{id}: {reason}; {bytes}", { id, reason, bytes });
       return;
     }
     const who = failure.side === "local" ? "the client" : "the far side";
-    log.warn("{id}: ended by {who}: {reason}; {bytes}", {
+    this.#log.warn("{id}: ended by {who}: {reason}; {bytes}", {
       id,
       who,
       reason: messageOf(failure.error),

@@ -30,12 +30,12 @@ export async function forwardDynamic(
   dialer: Dialer,
   options: ListenOptions = {},
 ): Promise<Forward<DynamicForwardSpec>> {
-  const connections = new Connections(`-D ${spec.name ?? formatListen(spec.listen)}`);
+  const connections = new Connections(`-D ${spec.name ?? formatListen(spec.listen)}`, dialer.name);
   const listener = await Listener.bind(
     spec.listen,
     (socket) => {
       const caller = socketCaller(socket);
-      connections.run(caller, async ({ gone, cut }) => {
+      connections.run(caller, async ({ gone, cut, traffic }) => {
         const client = await acceptSocks(socket, { signal: gone });
         try {
           const channel = await dialer.dial(client.destination, {
@@ -43,7 +43,7 @@ export async function forwardDynamic(
             signal: gone,
           });
           client.grant();
-          return await relay(socket, channel, cut);
+          return await relay(socket, channel, cut, traffic);
         } catch (error) {
           await client.refuse(codeOf(error));
           throw error;

@@ -25,17 +25,17 @@ export async function forwardLocal(
   dialer: Dialer,
   options: ListenOptions = {},
 ): Promise<Forward<LocalForwardSpec>> {
-  const connections = new Connections(`-L ${spec.name ?? formatListen(spec.listen)}`);
+  const connections = new Connections(`-L ${spec.name ?? formatListen(spec.listen)}`, dialer.name);
   const listener = await Listener.bind(
     spec.listen,
     (socket) => {
       const caller = socketCaller(socket);
-      connections.run(caller, async ({ gone, cut }) => {
+      connections.run(caller, async ({ gone, cut, traffic }) => {
         const channel = await dialer.dial(spec.destination, {
           originator: caller.address,
           signal: gone,
         });
-        return relay(socket, channel, cut);
+        return relay(socket, channel, cut, traffic);
       });
     },
     options,

@@ -14,6 +14,14 @@ import type { Duplex } from "node:stream";
 /** Which of the two ends. */
 export type RelaySide = "local" | "remote";
 
+/** Bytes that are added up while they pass, over as many connections as share it. */
+export interface Traffic {
+  /** Bytes from local ends to remote ones. */
+  sent: number;
+  /** Bytes from remote ends to local ones. */
+  received: number;
+}
+
 /** How a relayed connection went. */
 export interface RelayResult {
   /** Bytes from the local end to the remote one. */
@@ -42,16 +50,18 @@ const LINGER = 1_000;
  * @param local The accepted end.
  * @param remote The dialled end.
  * @param signal Cuts the connection off: both ends are destroyed at once.
+ * @param traffic Where bytes are counted besides, as they pass.
  * @returns The counts and the reason of the end, once both ends are closed. It never rejects.
  */
 export function relay(
   local: Duplex,
   remote: Duplex,
   signal?: AbortSignal,
+  traffic: Traffic = { sent: 0, received: 0 },
 ): Promise<RelayResult> {
   return new Promise((resolve) => {
-    const outward = pump(local, remote);
-    const inward = pump(remote, local);
+    const outward = pump(local, remote, (bytes) => traffic.sent += bytes);
+    const inward = pump(remote, local, (bytes) => traffic.received += bytes);
     let failure: RelayResult["failure"];
     let open = 2;
     const watch = (side: RelaySide, end: Duplex, other: Duplex) => {
@@ -84,10 +94,15 @@ export function relay(
 }
 
 /** One direction. */
-function pump(source: Duplex, sink: Duplex): { bytes: number } {
+function pump(
+  source: Duplex,
+  sink: Duplex,
+  passed: (bytes: number) => void,
+): { bytes: number } {
   const counter = { bytes: 0 };
   source.on("data", (chunk: Uint8Array) => {
     counter.bytes += chunk.length;
+    passed(chunk.length);
     if (!sink.write(chunk)) source.pause();
   });
   // Who read the beginning (a SOCKS request, say) may have come to the end as well.

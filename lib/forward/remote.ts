@@ -14,7 +14,7 @@ import {
   isUnix,
 } from "../dialer.ts";
 import { codeOf, ConnectionError } from "../errors.ts";
-import { Connections, remoteCaller } from "./connections.ts";
+import { type Connection, Connections, remoteCaller } from "./connections.ts";
 import { Forward } from "./forward.ts";
 import { relay } from "./relay.ts";
 import { acceptSocks } from "./socks_accept.ts";
@@ -45,14 +45,14 @@ export async function forwardRemote(
   dialer: Dialer,
   options: RemoteOptions = {},
 ): Promise<Forward<RemoteForwardSpec>> {
-  const connections = new Connections(`-R ${spec.name ?? formatListen(spec.listen)}`);
+  const connections = new Connections(`-R ${spec.name ?? formatListen(spec.listen)}`, dialer.name);
   const { destination } = spec;
   const listener = await dialer.listen(farAddress(spec.listen), (incoming) => {
-    connections.run(remoteCaller(incoming), async ({ gone, cut }) => {
-      if (destination === undefined) return await proxy(incoming, gone, cut, options);
+    connections.run(remoteCaller(incoming), async ({ gone, cut, traffic }) => {
+      if (destination === undefined) return await proxy(incoming, { gone, cut, traffic }, options);
       const socket = await connectSocket(destination, { signal: gone });
       try {
-        return await relay(incoming.accept(), socket, cut);
+        return await relay(incoming.accept(), socket, cut, traffic);
       } catch (error) {
         // The SSH connection was lost meanwhile.
         socket.resetAndDestroy();
@@ -71,8 +71,7 @@ export async function forwardRemote(
 /** Reverse SOCKS: the client on the server says where to. */
 async function proxy(
   incoming: Incoming,
-  gone: AbortSignal,
-  cut: AbortSignal,
+  { gone, cut, traffic }: Connection,
   { permitRemoteOpen }: RemoteOptions,
 ): ReturnType<typeof relay> {
   const channel = incoming.accept();
@@ -94,7 +93,7 @@ async function proxy(
     }
     const socket = await connectSocket(caller.destination, { signal });
     caller.grant();
-    return await relay(channel, socket, cut);
+    return await relay(channel, socket, cut, traffic);
   } catch (error) {
     await caller.refuse(codeOf(error));
     throw error;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Logger } from "@logtape/logtape";
 import { messageOf, type SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
 import type { Clock } from "./clock.ts";
@@ -21,6 +22,8 @@ export interface PersistenceOptions {
   readonly retry: Retry;
   /** Where time comes from. */
   readonly clock: Clock;
+  /** Where failures are logged. */
+  readonly logs?: Logger;
   /** Gives all of it up. */
   readonly signal: AbortSignal;
   /** Makes one attempt, within `most` milliseconds. */
@@ -53,7 +56,7 @@ export class Persistence {
    * @returns The link, or why there will be none; undefined where it was given up.
    */
   async outcome(firstPause: number): Promise<Link | SessionError | undefined> {
-    const { retry, signal, attempt, onFailure } = this.#options;
+    const { retry, signal, attempt, onFailure, logs = log } = this.#options;
     const told = new Set<string>();
     let wait = firstPause;
     let eager = false;
@@ -73,7 +76,7 @@ export class Persistence {
         onFailure(reason);
         const level = told.has(reason) || told.size >= MOST_REASONS ? "debug" : "warn";
         if (level === "warn") told.add(reason);
-        log[level]("{reason}; trying again in {seconds} s", {
+        logs[level]("{reason}; trying again in {seconds} s", {
           reason,
           seconds: (wait / 1000).toFixed(1),
         });

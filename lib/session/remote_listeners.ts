@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { Logger } from "@logtape/logtape";
 import type { Address, Incoming, RemoteListener } from "../dialer.ts";
 import { codeOf, messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
@@ -33,15 +34,18 @@ interface Wanted {
 /** The listeners that a session has on its server. */
 export class RemoteListeners {
   readonly #clock: Clock;
+  readonly #log: Logger;
   readonly #wanted = new Set<Wanted>();
   /** The connection that all of them belong on. */
   #latest: Generation | undefined;
 
   /**
    * @param clock Where time comes from.
+   * @param logs Where it is logged that a listener is not there, and is again.
    */
-  constructor(clock: Clock) {
+  constructor(clock: Clock, logs: Logger = log) {
     this.#clock = clock;
+    this.#log = logs;
   }
 
   /**
@@ -126,7 +130,7 @@ export class RemoteListeners {
     const signal = AbortSignal.any([wanted.asking.signal, wanted.ended.signal, generation.over]);
     const refusal = await this.#try(wanted, generation, signal);
     if (refusal !== undefined) void this.#keepAsking(wanted, generation, signal, refusal);
-    else tellAgain("info", wanted, signal);
+    else this.#tellAgain("info", wanted, signal);
   }
 
   async #keepAsking(
@@ -143,7 +147,7 @@ export class RemoteListeners {
       pause = Math.min(2 * pause, LONGEST_PAUSE)
     ) {
       if (reason !== told) {
-        log.warn(
+        this.#log.warn(
           "{reason}; it may still hold it for the connection that was lost: asking until it lets go",
           { reason },
         );
@@ -152,7 +156,7 @@ export class RemoteListeners {
       await new Pause(this.#clock, pause, signal).over;
       reason = await this.#try(wanted, generation, signal);
     }
-    tellAgain("warn", wanted, signal);
+    this.#tellAgain("warn", wanted, signal);
   }
 
   /** @returns Why the server does not listen; undefined where it does, or nobody asks any more. */
@@ -171,11 +175,11 @@ export class RemoteListeners {
       return signal.aborted || codeOf(error) === "connection-lost" ? undefined : messageOf(error);
     }
   }
-}
 
-/** Who was warned that it does not listen is told as loudly that it does. */
-function tellAgain(level: "info" | "warn", { address, current }: Wanted, signal: AbortSignal) {
-  // The link may have been lost over the question.
-  if (signal.aborted || current === undefined) return;
-  log[level]("the server listens on {where} again", { where: formatListening(address) });
+  /** Who was warned that it does not listen is told as loudly that it does. */
+  #tellAgain(level: "info" | "warn", { address, current }: Wanted, signal: AbortSignal): void {
+    // The link may have been lost over the question.
+    if (signal.aborted || current === undefined) return;
+    this.#log[level]("the server listens on {where} again", { where: formatListening(address) });
+  }
 }

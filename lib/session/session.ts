@@ -13,6 +13,7 @@ import type {
   Incoming,
   RemoteListener,
 } from "../dialer.ts";
+import type { Logger } from "@logtape/logtape";
 import { codeOf, messageOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
 import type { RemoteCommand } from "../ssh/command.ts";
@@ -39,6 +40,8 @@ const MORE_LINKS = 2;
 export interface Surroundings {
   /** What log lines call the server. */
   readonly name: string;
+  /** The tunnel that it belongs to, where log records are to name it. */
+  readonly tunnel?: string | undefined;
   /** Gives the first connection up. */
   readonly signal?: AbortSignal | undefined;
   /** Where time comes from. */
@@ -53,6 +56,7 @@ export class Session implements Dialer {
   readonly #options: SessionOptions;
   readonly #clock: Clock;
   readonly #name: string;
+  readonly #log: Logger;
   readonly #machine: StateMachine;
   readonly #retry: Retry;
   readonly #persistence: Persistence;
@@ -70,34 +74,39 @@ export class Session implements Dialer {
   #reloading: Promise<void> | undefined;
   #persisting = false;
   #settle: (reason: SessionError | undefined) => void = () => {};
+  /** The tunnel that it belongs to, where log records name it. */
+  readonly name: string | undefined;
   /** Settles when the session is over for good: undefined after `close()`, otherwise the reason. */
   readonly closed: Promise<SessionError | undefined>;
 
   private constructor(connect: Connect, options: SessionOptions, surroundings: Surroundings) {
-    const { name, clock = systemClock, random = Math.random } = surroundings;
+    const { name, tunnel, clock = systemClock, random = Math.random } = surroundings;
+    const logs = tunnel === undefined ? log : log.with({ tunnel });
     this.#connect = connect;
     this.#options = options;
     this.#clock = clock;
+    this.name = tunnel;
     this.#name = name;
-    this.#machine = new StateMachine(name, options.onState);
+    this.#log = logs;
+    this.#machine = new StateMachine(name, options.onState, logs);
     this.#retry = new Retry(options, () => clock.now(), random);
     this.#gate = new Gate(clock, options);
     this.#persistence = new Persistence({
-      ...{ retry: this.#retry, clock, signal: this.#effort.signal },
+      ...{ retry: this.#retry, clock, logs, signal: this.#effort.signal },
       attempt: (own) => this.#attempt(own),
       isAwaited: () => this.#gate.parked > 0,
       onFailure: (reason) => this.#gate.shut(reason),
     });
     this.#gate.onParked = () => this.#persistence.hasten(EAGER_LOOK);
-    this.#remote = new RemoteListeners(clock);
+    this.#remote = new RemoteListeners(clock, logs);
     const { idleTimeout = 0, connections = 1 } = options;
     this.#idleness = new Idleness(clock, idleTimeout, () => this.#isUsed, () => {
       const seconds = idleTimeout / 1000;
-      log.warn("{name}: no connection for {seconds} s: it ends", { name, seconds });
+      logs.warn("{name}: no connection for {seconds} s: it ends", { name, seconds });
       void this.close();
     });
     this.#spread = connections === 1 ? undefined : new Spread({
-      ...{ ...options, connections, name, clock, random },
+      ...{ ...options, connections, name, logs, clock, random },
       make: async (signal) => this.#keep(await this.#attempt({ signal, quiet: true })),
       leave: (generation) => this.#leave(generation),
     });
@@ -285,10 +294,10 @@ export class Session implements Dialer {
     link.onStalled = ({ message: reason }) => {
       // What ends with its link has nothing to take to another one.
       if (!this.#serves(generation) || this.#options.retries === 0) return;
-      log.warn("{reason}; making a new connection", { reason });
+      this.#log.warn("{reason}; making a new connection", { reason });
       if (this.#spread?.replace(generation)) return;
       this.reload(reason).catch((error: unknown) => {
-        log.warn("no new connection: {reason}", { reason: messageOf(error) });
+        this.#log.warn("no new connection: {reason}", { reason: messageOf(error) });
       });
     };
     this.#generations.add(generation);
@@ -296,7 +305,8 @@ export class Session implements Dialer {
       watch.stop();
       this.#generations.delete(generation);
       generation.end();
-      this.#lost(generation, reason ?? this.#closedByPeer());
+      const closed = `${this.#name} closed the connection`;
+      this.#lost(generation, reason ?? new SessionError(closed, { code: "connection-lost" }));
     });
     return generation;
   }
@@ -304,7 +314,7 @@ export class Session implements Dialer {
   #lost(generation: Generation, reason: SessionError): void {
     if (!this.#serves(generation)) {
       const { lost } = generation;
-      if (lost > 0) log.warn("{lost} connections ended with the one that was left", { lost });
+      if (lost > 0) this.#log.warn("{lost} connections ended with the one that was left", { lost });
       return;
     }
     if (this.#machine.over) return;
@@ -344,7 +354,7 @@ export class Session implements Dialer {
     const generation = this.#adopt(link);
     if (old === undefined || generation === undefined) return;
     this.#spread?.renew();
-    log.info(
+    this.#log.info(
       "{name}: connection {number} takes over ({reason}); {uses} connections finish on {old}",
       {
         name: this.#name,
@@ -430,10 +440,6 @@ export class Session implements Dialer {
 
   #cancelled(): SessionError {
     return new SessionError(`connecting to ${this.#name} was cancelled`, { code: "cancelled" });
-  }
-
-  #closedByPeer(): SessionError {
-    return new SessionError(`${this.#name} closed the connection`, { code: "connection-lost" });
   }
 }
 

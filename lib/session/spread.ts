@@ -8,6 +8,7 @@
  *
  * @module
  */
+import type { Logger } from "@logtape/logtape";
 import { messageOf, SessionError } from "../errors.ts";
 import { logger } from "../log.ts";
 import type { Clock, Timer } from "./clock.ts";
@@ -39,6 +40,8 @@ export interface SpreadOptions extends Pick<SessionOptions, "retries" | "onConne
   readonly connections: number | "auto";
   /** What log lines call the server. */
   readonly name: string;
+  /** Where they go. */
+  readonly logs?: Logger;
   /** Where time comes from. */
   readonly clock: Clock;
   /** A number from 0 to 1. */
@@ -289,12 +292,16 @@ export class Spread {
   }
 
   #say(level: "warn" | "debug", error: unknown): void {
-    log[level]("{name}: no further connection: {reason}; going on with {open} of {wanted}", {
+    this.#log[level]("{name}: no further connection: {reason}; going on with {open} of {wanted}", {
       name: this.#options.name,
       reason: messageOf(error),
       open: this.#open,
       wanted: this.#wanted,
     });
+  }
+
+  get #log(): Logger {
+    return this.#options.logs ?? log;
   }
 
   #note(streams: number, reason: SessionError): void {
@@ -319,7 +326,7 @@ export class Spread {
     const { name, onConnections } = this.#options;
     const open = this.#open;
     const wanted = Math.max(open, this.#wanted);
-    log.info("{name}: {open} of {wanted} connections are open{why}", {
+    this.#log.info("{name}: {open} of {wanted} connections are open{why}", {
       name,
       open,
       wanted,
@@ -328,7 +335,7 @@ export class Spread {
     try {
       onConnections?.({ open, wanted, gone: links, lost: streams, reason });
     } catch (error) {
-      log.error("onConnections: {reason}", { reason: messageOf(error) });
+      this.#log.error("onConnections: {reason}", { reason: messageOf(error) });
     }
   }
 }

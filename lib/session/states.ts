@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Logger } from "@logtape/logtape";
 import { messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
 import type { SessionState, StateChange } from "./options.ts";
@@ -26,13 +27,16 @@ export class StateMachine {
   #state: SessionState = "closed";
   readonly #name: string;
   readonly #onState: ((change: StateChange) => void) | undefined;
+  readonly #log: Logger;
 
   /**
    * @param name What log lines call the session.
    * @param onState Called with each change.
+   * @param logs Where changes are logged.
    */
-  constructor(name: string, onState?: (change: StateChange) => void) {
+  constructor(name: string, onState?: (change: StateChange) => void, logs: Logger = log) {
     this.#name = name;
+    this.#log = logs;
     this.#onState = onState;
   }
 
@@ -60,12 +64,12 @@ export class StateMachine {
       throw new Error(`a session that is ${from} cannot become ${to} (${reason})`);
     }
     this.#state = to;
-    log.info("{name}: {from} -> {to}: {reason}", { name: this.#name, from, to, reason });
+    this.#log.info("{name}: {from} -> {to}: {reason}", { name: this.#name, from, to, reason });
     try {
       this.#onState?.({ from, to, reason, ...concerned });
     } catch (error) {
       // Whoever listens must not keep the session from going on.
-      log.error("onState: {reason}", { reason: messageOf(error) });
+      this.#log.error("onState: {reason}", { reason: messageOf(error) });
     }
   }
 }

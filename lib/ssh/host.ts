@@ -5,7 +5,7 @@
  */
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { formatAddress } from "../dialer.ts";
+import { type Dialer, formatAddress } from "../dialer.ts";
 import { codeOf, messageOf, quoted } from "../errors.ts";
 import { userName } from "../runtime.ts";
 import { type AcceptedKeys, withAcceptedKeys } from "./accepted_keys.ts";
@@ -30,6 +30,7 @@ import { proxyCommandRoute } from "./proxy_command.ts";
 import { checkRekeyLimit, type RekeyLimit } from "./rekey.ts";
 import { withRevokedKeys } from "./revoked_keys.ts";
 import { directRoute, type Route, type RouteOptions } from "./route.ts";
+import { viaRoute } from "./via.ts";
 import { checkWindowBudget, WindowBudget } from "./window_budget.ts";
 
 /** Bits of the smallest RSA key, as in ssh. */
@@ -142,6 +143,11 @@ export interface ConnectOptions {
    * the one that this machine makes.
    */
   readonly proxy?: string;
+  /**
+   * Another tunnel, or whatever else can dial: its server makes the connection instead of this
+   * machine. With `jump` it is for the first connection.
+   */
+  readonly via?: Pick<Dialer, "dial">;
   /** IPv4 or IPv6 only, for the connection that this machine makes and for listeners. */
   readonly family?: 4 | 6;
   /** The local address to connect from; only addresses of its family are tried. */
@@ -240,8 +246,13 @@ function wayTo(options: ConnectOptions): ConnectOptions[] {
     way.unshift(inherit(next, options));
   }
   const [first] = way;
-  if (first !== undefined && first !== options && options.proxy !== undefined) {
-    way[0] = { proxy: options.proxy, ...first };
+  if (first !== undefined && first !== options) {
+    const { proxy, via } = options;
+    way[0] = {
+      ...(proxy === undefined ? {} : { proxy }),
+      ...(via === undefined ? {} : { via }),
+      ...first,
+    };
   }
   return way;
 }
@@ -282,7 +293,7 @@ function once(callback: (() => void) | undefined): () => void {
 }
 
 function check(options: ConnectOptions, index: number): void {
-  const { host, port = 22, jump, proxy, proxyCommand } = options;
+  const { host, port = 22, jump, proxy, proxyCommand, via } = options;
   if (host === "") throw new TypeError("host must not be empty");
   if (!Number.isInteger(port) || port < 1 || port > 65535) {
     throw new RangeError(`port must be a number from 1 to 65535, not ${port}`);
@@ -305,6 +316,10 @@ function check(options: ConnectOptions, index: number): void {
   }
   if (index === 0 && proxy !== undefined && proxyCommand !== undefined) {
     throw new TypeError(`proxy and proxyCommand are two ways to ${host}: give one`);
+  }
+  if (index === 0 && via !== undefined && (proxy ?? proxyCommand) !== undefined) {
+    const other = proxy === undefined ? "proxyCommand" : "proxy";
+    throw new TypeError(`via and ${other} are two ways to ${host}: give one`);
   }
   if (proxy === undefined || proxy === "env") return;
   try {
@@ -369,8 +384,9 @@ async function routeTo(
   options: Omit<ConnectOptions, "windowBudget"> & RouteOptions,
   hop: Hop | undefined,
 ): Promise<Route> {
-  const { proxyCommand, proxy } = options;
+  const { proxyCommand, proxy, via } = options;
   if (hop !== undefined) return await jumpRoute(hop, options);
+  if (via !== undefined) return await viaRoute(via, options);
   if (proxyCommand !== undefined) return await proxyCommandRoute(proxyCommand, options);
   const proxied = proxy === undefined ? undefined : await proxyRoute(proxy, options);
   return proxied ?? await directRoute(options);

@@ -4,10 +4,10 @@
  * @module
  */
 import type { Duplex } from "node:stream";
-import { formatAddress, type TcpAddress } from "../dialer.ts";
 import { codeOf, FairleadError, SessionError } from "../errors.ts";
 import type { SshClient } from "./client.ts";
-import { type Route, type RouteOptions, stepTimeout } from "./route.ts";
+import type { Route, RouteOptions } from "./route.ts";
+import { dialNext } from "./via.ts";
 
 /** An open connection to a server that others are reached through. */
 export interface Hop {
@@ -67,30 +67,11 @@ export async function jumpRoute(hop: Hop, options: RouteOptions): Promise<Route>
 }
 
 async function dial(hop: Hop, options: RouteOptions): Promise<Duplex> {
-  const { signal } = options;
-  const target: TcpAddress = { host: options.host, port: options.port };
-  const timeout = stepTimeout(options);
-  const giveUp = new AbortController();
-  const cancel = () => giveUp.abort();
-  const timer = setTimeout(cancel, timeout);
-  signal?.addEventListener("abort", cancel, { once: true });
   try {
-    if (signal?.aborted) cancel();
-    return await hop.client.dial(target, { signal: giveUp.signal });
+    return await dialNext(hop.client, options);
   } catch (error) {
-    const where = formatAddress(target);
-    if (signal?.aborted) {
-      throw new SessionError(`connecting to ${where} was cancelled`, { code: "cancelled" });
-    }
-    if (giveUp.signal.aborted) {
-      const message = `${where} did not answer within ${timeout / 1000} s, seen from the server`;
-      throw hopFailure(hop.name, new SessionError(message, { code: "timeout" }));
-    }
     const reason = codeOf(error) === "connection-lost" ? await hop.client.closed : undefined;
     throw hopFailure(hop.name, reason ?? error);
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", cancel);
   }
 }
 

@@ -30,7 +30,10 @@ import { connector } from "./connector.ts";
 export type { ConnectOptions };
 
 /** Where to, with what, and what happens when the link is lost. */
-export interface TunnelOptions extends ConnectOptions, SessionOptions {}
+export interface TunnelOptions extends ConnectOptions, SessionOptions {
+  /** What log records call the tunnel, in their property `tunnel`; none have it by default. */
+  readonly name?: string;
+}
 
 /**
  * Connects to an SSH server: the start of everything.
@@ -55,9 +58,10 @@ export interface TunnelOptions extends ConnectOptions, SessionOptions {}
  */
 export async function connect(options: TunnelOptions): Promise<Tunnel> {
   checkSessionOptions(options);
-  const { host, port = 22, signal, family } = options;
+  const { host, port = 22, signal, family, name: tunnel } = options;
   const session = await Session.open(connector(options), options, {
     name: formatAddress({ host, port }),
+    tunnel,
     signal,
   });
   return new Tunnel(session, family);
