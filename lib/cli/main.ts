@@ -18,6 +18,8 @@ import { permissionError } from "./permissions.ts";
 import { type Settings, verbosityOf } from "../ssh_config/settings.ts";
 import { type SignalPhases, signalPhases } from "./signal_phases.ts";
 import { type StopSignal, stopSignal } from "./signals.ts";
+import type { Subcommand } from "./subcommand.ts";
+import { SUBCOMMANDS } from "./subcommands.ts";
 import { readStdinKey, type Secrets, takeSecrets, withStdinKey } from "./secrets.ts";
 import { openTrace, type Trace } from "./trace.ts";
 import { versionLine } from "./version.ts";
@@ -54,6 +56,11 @@ export async function main(args: readonly string[]): Promise<number> {
       return (await import("./completions.ts")).runCompletions(args.slice(1));
     }
     if (args[0] === "man") return (await import("./manual.ts")).runManual(args.slice(1));
+    const subcommand = await subcommandOf(args[0]);
+    if (subcommand !== undefined) {
+      const use = (other: Output) => output = other;
+      return await subcommand(args.slice(1), { screen, trace, use });
+    }
     const { settings, show, query, task } = readLine(args);
     // Before anything else is started: Match exec runs programs as well.
     const secrets = takeSecrets(settings);
@@ -93,6 +100,11 @@ function readLine(
   args: readonly string[],
 ): CommandLine & { readonly task?: LocalTask | undefined } {
   return args[0] === "with" ? readWithLine(args.slice(1)) : readCommandLine(args);
+}
+
+/** Named tunnels have commands of their own. */
+async function subcommandOf(word = ""): Promise<Subcommand | undefined> {
+  return Object.hasOwn(SUBCOMMANDS, word) ? await SUBCOMMANDS[word]?.() : undefined;
 }
 
 /** Before the line is read; what follows -- is another program's. */

@@ -13,7 +13,7 @@ import { type Rule, RULES, type State } from "./rules.ts";
 import { concludeSecrets } from "./secret_options.ts";
 
 /** The options that a command has, and where they are listed. */
-export interface Grammar<Reading extends State> {
+export interface Grammar<Reading extends object> {
   readonly rules: readonly Rule<Reading>[];
   /** What to do where nothing better is known. */
   readonly seeHelp: string;
@@ -167,7 +167,7 @@ with a command, its own.
  * @returns What follows.
  * @throws {UsageError} When anything is wrong.
  */
-export function readOptions<Reading extends State>(
+export function readOptions<Reading extends object>(
   state: Reading,
   args: readonly string[],
   grammar: Grammar<Reading>,
@@ -195,7 +195,7 @@ function parse(command: Command, args: readonly string[]): ReturnType<Command["p
   }
 }
 
-function unknownOption<Reading extends State>(
+function unknownOption<Reading extends object>(
   option: string,
   { rules, seeHelp, elsewhere = {} }: Grammar<Reading>,
 ): UsageError {

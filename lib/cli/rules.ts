@@ -28,7 +28,7 @@ export interface State {
 }
 
 /** One option. */
-export interface Rule<Reading extends State = State> {
+export interface Rule<Reading extends object = State> {
   /** As commander reads them: `-p <port>`. */
   readonly flags: string;
   /** The line in --help; none for what is only there to be accepted or refused. */
