@@ -36,7 +36,7 @@ import { findSecrets } from "./secrets.ts";
 const PROCESSES = 4;
 
 /** More than processes: who is through early takes another one. */
-const BATCHES = 3 * PROCESSES;
+const BATCHES = 6 * PROCESSES;
 
 const OPTION = /^--(?:long|install|e2e|no-ffi|cipher=.+|program=.+)$/;
 
@@ -221,11 +221,12 @@ function show(
     stream?.on("data", (chunk: Uint8Array) => chunks.push(chunk));
   }
   const forward = (signal: NodeJS.Signals) => child.kill(signal);
-  process.on("SIGINT", forward);
-  process.on("SIGTERM", forward);
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  for (const signal of signals) process.on(signal, forward);
   return new Promise<number>((resolve, reject) => {
     child.once("error", reject);
     child.once("close", (status) => {
+      for (const signal of signals) process.off(signal, forward);
       for (const chunk of chunks) process.stdout.write(chunk);
       resolve(status ?? 1);
     });
