@@ -5,7 +5,7 @@
  */
 import { Command } from "@commander-js/extra-typings";
 import { UsageError } from "../errors.ts";
-import { readDestination } from "./destination.ts";
+import { readDestination } from "../ssh_config/destination.ts";
 import { emptySettings, type Settings } from "../ssh_config/settings.ts";
 import { isNone } from "../ssh_config/values.ts";
 import { nearest } from "../nearest.ts";

@@ -7,6 +7,7 @@ import { openSync, writeSync } from "node:fs";
 import process from "node:process";
 import { configureSync, type LogLevel, type LogRecord } from "@logtape/logtape";
 import { createColors } from "picocolors";
+import { ConfigError, ConfigMistake } from "../config/problems.ts";
 import { FairleadError, messageOf, systemCodeOf, UsageError } from "../errors.ts";
 import type { Trace } from "./trace.ts";
 
@@ -155,6 +156,10 @@ export class Output {
    * @param status The program's exit status, where it ends for this.
    */
   error(error: unknown, status?: number): void {
+    if (error instanceof ConfigError) {
+      for (const mistake of error.mistakes) this.error(mistake, status);
+      return;
+    }
     const { code, hint } = error instanceof FairleadError
       ? error
       : { code: "internal", hint: undefined };
@@ -167,7 +172,8 @@ export class Output {
       : undefined;
     const lines: string[] = [];
     if (this.#options.json) {
-      const fields = { event: "error", code, message, hint, status, stack };
+      const place = error instanceof ConfigMistake ? error.place : {};
+      const fields = { event: "error", code, message, hint, ...place, status, stack };
       lines.push(jsonLine(fields));
     } else {
       const words = hint === undefined ? message : `${message}; ${hint}`;

@@ -6,7 +6,7 @@
 import { UsageError } from "../errors.ts";
 import { emptySettings, type Settings } from "../ssh_config/settings.ts";
 import { isNone, oneOf } from "../ssh_config/values.ts";
-import { readDestination } from "./destination.ts";
+import { readDestination } from "../ssh_config/destination.ts";
 import type { LocalCommand } from "./local_command.ts";
 import { type CommandLine, type Grammar, optionLines, readOptions, WITH_FORM } from "./options.ts";
 import { readTime, readWord, type Rule, RULES, type State } from "./rules.ts";

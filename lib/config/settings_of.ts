@@ -27,6 +27,8 @@ export function settingsOf(config: TunnelConfig): Settings {
   for (const { keyword, words, where } of config.keywords) {
     applyKeyword(settings, keyword, words, where);
   }
+  // As with a file, the default identities are not meant.
+  if (config.secrets.identities !== undefined) settings.identityFiles ??= [];
   applyKeyword(settings, "ClearAllForwardings", "yes", config.where);
   return settings;
 }

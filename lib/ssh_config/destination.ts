@@ -1,10 +1,10 @@
 /**
- * The destination on the command line.
+ * The destination, as the command line and fairlead.yaml write it.
  *
  * @module
  */
-import { applyKeyword } from "../ssh_config/keywords.ts";
-import type { Settings } from "../ssh_config/settings.ts";
+import { applyKeyword } from "./keywords.ts";
+import type { Settings } from "./settings.ts";
 import { UsageError } from "../errors.ts";
 
 const HOST = /^(?:\[([^\]]+)\]|([^:[\]]*|[^[\]]*:[^[\]]*:[^[\]]*))$/;

@@ -1,0 +1,291 @@
+/**
+ * fairlead.yaml: found, read, checked, and made into what is handed on.
+ *
+ * @module
+ */
+import { dirname } from "node:path";
+import { parse } from "@std/yaml";
+import type { z } from "zod";
+import { messageOf, UsageError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
+import { checkDependencies, checkForwards } from "./checks.ts";
+import { CONFIG_NAMES, findConfig, readConfigFile, shownPath, type Surroundings } from "./find.ts";
+import { placesOf } from "./places.ts";
+import { ConfigError, formatPath, type Path, type Problem, problemText } from "./problems.ts";
+import { readTunnel } from "./read_tunnel.ts";
+import { fileSchema, MOST_TUNNELS, tunnelSchema } from "./schema.ts";
+import type { TunnelConfig } from "./tunnel_config.ts";
+import { shownValue } from "./shown_value.ts";
+import { expandVariables } from "./variables.ts";
+
+/** Values in a file, aliases followed; real files have a few hundred. */
+const MOST_VALUES = 100_000;
+/** Mistakes that are told of one file. */
+const MOST_PROBLEMS = 100;
+
+/** A file that was read. */
+export interface ConfigFile {
+  /** Its absolute path. */
+  readonly path: string;
+  /** How it is shown. */
+  readonly shown: string;
+  /** Its tunnels, in its order. */
+  readonly tunnels: readonly TunnelConfig[];
+}
+
+/**
+ * Finds and reads the fairlead.yaml that is meant.
+ *
+ * @param surroundings Where to look, and the variables.
+ * @returns The file.
+ * @throws {ConfigError} With all that is wrong with it.
+ * @throws {UsageError} `config-invalid` where there is none, or it cannot be believed.
+ */
+export function loadConfig(surroundings: Surroundings): ConfigFile {
+  const path = findConfig(surroundings);
+  if (path === undefined) {
+    throw new UsageError(
+      `there is no ${CONFIG_NAMES[0]} here, in a folder above, or in the user's own configuration`,
+      "fairlead init writes one to begin with; --config names another",
+      "config-invalid",
+    );
+  }
+  const shown = shownPath(path, surroundings.cwd);
+  return readConfig(readConfigFile(path, shown), { ...surroundings, path, shown });
+}
+
+/**
+ * Reads the text of a file. Nothing is looked at but the text and the variables.
+ *
+ * @param text The text.
+ * @param surroundings Where it is from, and the variables.
+ * @returns The file.
+ * @throws {ConfigError} With all that is wrong with it.
+ */
+export function readConfig(
+  text: string,
+  { path: file, shown, home, environment }:
+    & Pick<Surroundings, "home" | "environment">
+    & Pick<ConfigFile, "path" | "shown">,
+): ConfigFile {
+  const problems: Problem[] = [];
+  const written = parseYaml(text, shown);
+  const lineOf = placesOf(text);
+  const told = new Set<string>();
+  const complain = (path: Path, problem: Pick<Problem, "message" | "hint">) => {
+    const shownPath = formatPath(path);
+    // What follows from a mistake is no second one.
+    if (told.has(shownPath)) return;
+    told.add(shownPath);
+    problems.push({ line: lineOf(path), path: shownPath, ...problem });
+  };
+  const value = expandVariables(written, environment, complain);
+  const { error } = fileSchema.safeParse(value);
+  const wrong = (error?.issues ?? []).map(nearestIssue);
+  for (const issue of wrong) tell(issue, value, complain);
+
+  const tunnels = mappingAt(value, "tunnels");
+  const defaults = mappingAt(value, "defaults");
+  const names = Object.keys(tunnels);
+  if (names.length > MOST_TUNNELS) {
+    complain(["tunnels"], { message: `expected ${MOST_TUNNELS} tunnels at most` });
+  }
+  const usable = asMapping(withoutMistakes(defaults, ["defaults"], wrong));
+  const read = names.slice(0, MOST_TUNNELS).flatMap((name) => {
+    const at = ["tunnels", name];
+    const own = withoutMistakes(tunnels[name], at, wrong);
+    if (own === undefined) return [];
+    const pathOf = (key?: string): Path => {
+      if (key === undefined) return at;
+      const steps = key.split(".");
+      const [first = ""] = steps;
+      return Object.hasOwn(own, first) || !Object.hasOwn(usable, first)
+        ? [...at, ...steps]
+        : ["defaults", ...steps];
+    };
+    const input = tunnelSchema.safeParse(merged(usable, own));
+    if (!input.success) return [];
+    checkOwn(own, at, complain);
+    return [
+      readTunnel(name, input.data, pathOf, {
+        ...{ file, home, environment, complain },
+        folder: dirname(file),
+        tunnels: names,
+        where: (path) =>
+          problemText(shown, { line: lineOf(path), path: formatPath(path), message: "" })
+            .replace(/: $/, ""),
+      }),
+    ];
+  });
+  checkDependencies(read, names, { complain });
+  checkForwards(read, { complain, lineOf });
+  if (problems.length > 0) throw new ConfigError(shown, unique(problems));
+  return { path: file, shown, tunnels: read };
+}
+
+function parseYaml(text: string, shown: string): unknown {
+  let value: unknown;
+  try {
+    value = parse(text, { schema: "core" });
+  } catch (error) {
+    const message = messageOf(error);
+    const line = / at line (\d+), column \d+:[^]*$/.exec(message)?.[1];
+    const problem = {
+      path: "",
+      message: `this is no YAML: ${message.replace(/ at line \d+, column \d+:[^]*$/, "")}`,
+    };
+    throw new ConfigError(shown, [
+      line === undefined ? problem : { ...problem, line: Number(line) },
+    ]);
+  }
+  if (isTooLarge(value)) {
+    throw new ConfigError(shown, [{
+      path: "",
+      message: "there is too much in it, or no end of it",
+    }]);
+  }
+  return value;
+}
+
+/** Aliases make much of little, and may hold themselves. */
+function isTooLarge(value: unknown): boolean {
+  let count = 0;
+  const visit = (value: unknown, depth: number): boolean => {
+    if (++count > MOST_VALUES || depth > 50) return true;
+    if (typeof value !== "object" || value === null) return false;
+    return Object.values(value).some((item) => visit(item, depth + 1));
+  };
+  return visit(value, 0);
+}
+
+/** Of a union's branches the one that what was found is nearest to. */
+function nearestIssue(issue: z.core.$ZodIssue): z.core.$ZodIssue {
+  if (issue.code !== "invalid_union") return issue;
+  const deeper = issue.errors.flat().find(({ path }) => path.length > 0) ??
+    issue.errors.flat().find(({ code }) => code === "custom" || code === "too_small");
+  if (deeper === undefined) return issue;
+  return nearestIssue({ ...deeper, path: [...issue.path, ...deeper.path] } as z.core.$ZodIssue);
+}
+
+function tell(
+  issue: z.core.$ZodIssue,
+  value: unknown,
+  complain: (path: Path, problem: Pick<Problem, "message" | "hint">) => void,
+): void {
+  const path = issue.path as Path;
+  if (issue.code === "unrecognized_keys") {
+    for (const key of issue.keys) {
+      const guess = nearest(key, keysOf(path));
+      complain([...path, key], {
+        message: "unknown key",
+        hint: guess === undefined
+          ? `there are ${keysOf(path).join(", ")}`
+          : `did you mean ${guess}?`,
+      });
+    }
+    return;
+  }
+  const { found, whole } = valueAt(value, path);
+  const message = issue.code === "invalid_key" ? issue.issues[0]?.message ?? "" : issue.message;
+  const words = issue.code === "invalid_key" || whole === false
+    ? message
+    : `found ${shownValue(found, path)}: ${message}`;
+  complain(path, { message: whole === false ? `it is missing: ${message}` : words });
+}
+
+function valueAt(value: unknown, path: Path): { found: unknown; whole: boolean } {
+  let found = value;
+  for (const step of path) {
+    if (typeof found !== "object" || found === null || !Object.hasOwn(found, step)) {
+      return { found: undefined, whole: false };
+    }
+    found = (found as Record<string | number, unknown>)[step];
+  }
+  return { found, whole: true };
+}
+
+/** The keys that there can be at a place. */
+function keysOf(path: Path): string[] {
+  const [first, , third] = path;
+  if (first === undefined) return Object.keys(fileSchema.shape);
+  if (third === "forwards") return ["name", "local", "remote", "dynamic", "to"];
+  const all = Object.keys(tunnelSchema.shape);
+  return first === "defaults"
+    ? all.filter((key) => !["host", "forwards", "groups", "dependsOn"].includes(key))
+    : all;
+}
+
+function mappingAt(value: unknown, key: string): Record<string, unknown> {
+  const { found } = valueAt(value, [key]);
+  const mapping = typeof found === "object" && found !== null && !Array.isArray(found);
+  return mapping ? found as Record<string, unknown> : {};
+}
+
+/** What a tunnel says takes the place of what contradicts it in the defaults. */
+function merged(
+  defaults: Record<string, unknown>,
+  own: Record<string, unknown>,
+): Record<string, unknown> {
+  const inherited = { ...defaults };
+  if (own["hostKey"] !== undefined) delete inherited["knownHosts"];
+  if (own["knownHosts"] !== undefined) delete inherited["hostKey"];
+  if (typeof own["host"] === "string") {
+    if (/@/.test(own["host"])) delete inherited["user"];
+    if (/^ssh:\/\/.*:\d+\/?$/.test(own["host"])) delete inherited["port"];
+  }
+  const options = { ...asMapping(defaults["options"]), ...asMapping(own["options"]) };
+  return { ...inherited, ...own, ...(Object.keys(options).length > 0 ? { options } : {}) };
+}
+
+function asMapping(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null ? value as Record<string, unknown> : {};
+}
+
+/** What is left of a mapping without what was complained of: more may be wrong with it. */
+function withoutMistakes(
+  value: unknown,
+  at: Path,
+  issues: readonly z.core.$ZodIssue[],
+): Record<string, unknown> | undefined {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
+  const left: Record<string, unknown> = { ...value };
+  for (const issue of issues) {
+    if (!at.every((step, index) => issue.path[index] === step)) continue;
+    const [key, index] = issue.path.slice(at.length);
+    const forwards = left["forwards"];
+    if (key === undefined) {
+      for (const unknown of issue.code === "unrecognized_keys" ? issue.keys : []) {
+        delete left[unknown];
+      }
+    } else if (key === "forwards" && typeof index === "number" && Array.isArray(forwards)) {
+      // Its place is kept, for those that follow.
+      const stand = { name: `forward-${index}`, dynamic: 0 };
+      left["forwards"] = forwards.map((forward, other) => other === index ? stand : forward);
+    } else if (key === "host") {
+      left["host"] = "host";
+    } else {
+      delete left[String(key)];
+    }
+  }
+  return left;
+}
+
+function checkOwn(
+  own: Record<string, unknown>,
+  at: Path,
+  complain: (path: Path, problem: Pick<Problem, "message" | "hint">) => void,
+): void {
+  if (own["hostKey"] !== undefined && own["knownHosts"] !== undefined) {
+    complain([...at, "hostKey"], {
+      message: "hostKey and knownHosts are two ways to know the server: give one",
+    });
+  }
+}
+
+function unique(problems: readonly Problem[]): Problem[] {
+  const seen = new Map(problems.map((problem) => [JSON.stringify(problem), problem]));
+  const all = [...seen.values()];
+  if (all.length <= MOST_PROBLEMS) return all;
+  const more = { path: "", message: `and ${all.length - MOST_PROBLEMS} more` };
+  return [...all.slice(0, MOST_PROBLEMS), more];
+}
