@@ -13,22 +13,12 @@ import { nearest } from "../nearest.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import { prompterGate } from "../ssh/prompter_gate.ts";
 import { controlError } from "./failure.ts";
-import type { ControlEvent, TunnelMethods } from "./protocol.ts";
+import type { Call, ControlEvent, TunnelMethods } from "./protocol.ts";
 import { downMeanwhile, RunningTunnel } from "./running_tunnel.ts";
 import type { Status } from "./status.ts";
 
 /** More than anybody needs: each is a connection. */
 const MOST_TUNNELS = 200;
-
-/** Whoever asks for something, for as long as it is carried out. */
-export interface Call {
-  /** Aborts when nobody waits for the answer any more. */
-  readonly signal: AbortSignal;
-  /** Tells what happens meanwhile. */
-  event(event: ControlEvent): void;
-  /** Whom to ask, where somebody may be asked. */
-  readonly prompter?: Prompter | undefined;
-}
 
 /** What a supervisor has around it. */
 export interface SupervisorOptions {
