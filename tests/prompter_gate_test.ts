@@ -1,7 +1,7 @@
 /** The end of asking. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { prompterGate } from "../lib/cli/prompter_gate.ts";
+import { prompterGate } from "../lib/ssh/prompter_gate.ts";
 import { SessionError } from "../lib/errors.ts";
 import type { Prompter } from "../lib/ssh/prompter.ts";
 

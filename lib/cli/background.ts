@@ -13,7 +13,7 @@ import { FairleadError, messageOf, SessionError } from "../errors.ts";
 import { selfCommand } from "../runtime.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import type { Screen } from "./output.ts";
-import { prompterGate } from "./prompter_gate.ts";
+import { prompterGate } from "../ssh/prompter_gate.ts";
 import type { StopSignal } from "./signals.ts";
 
 /** Tells the second process what it is. */

@@ -6,11 +6,11 @@
 import { formatAddress, isLoopback, isUnix } from "../dialer.ts";
 import { ForwardError } from "../errors.ts";
 import type { Forward } from "../forward/forward.ts";
-import type { ListenOptions } from "../forward/listener.ts";
 import { formatForward, formatListen } from "../forward/spec.ts";
 import type { Tunnel } from "../tunnel/tunnel.ts";
 import type { Output } from "./output.ts";
 import type { ForwardRequest, Settings } from "../ssh_config/settings.ts";
+import { startForward } from "../ssh_config/start_forward.ts";
 
 /** A forward that listens, and its kind. */
 interface Listening {
@@ -39,7 +39,7 @@ export async function listen(
   const failures: ForwardError[] = [];
   for (const request of unique(settings.forwards)) {
     try {
-      const forward = await start(tunnel, request, settings, signal);
+      const forward = await startForward(tunnel, request, settings, signal);
       announce({ kind: request.kind, forward }, output);
       forwards.push(forward);
     } catch (error) {
@@ -62,40 +62,6 @@ function unique(requests: readonly ForwardRequest[]): ForwardRequest[] {
     requests.map((request) => [`${request.kind} ${formatForward(request.spec)}`, request]),
   );
   return [...seen.values()];
-}
-
-async function start(
-  tunnel: Tunnel,
-  request: ForwardRequest,
-  settings: Settings,
-  signal: AbortSignal,
-): Promise<Forward> {
-  switch (request.kind) {
-    case "local":
-      return await tunnel.forwardLocal(request.spec, {
-        ...listenOptions(settings),
-        signal,
-      }) as Forward;
-    case "dynamic":
-      return await tunnel.forwardDynamic(request.spec, {
-        ...listenOptions(settings),
-        signal,
-      }) as Forward;
-    case "remote": {
-      const { permitRemoteOpen } = settings;
-      const options = { signal, ...(permitRemoteOpen === undefined ? {} : { permitRemoteOpen }) };
-      return await tunnel.forwardRemote(request.spec, options) as Forward;
-    }
-  }
-}
-
-function listenOptions(settings: Settings): ListenOptions {
-  const { gatewayPorts, streamLocalBindMask, streamLocalBindUnlink } = settings;
-  return {
-    ...(gatewayPorts === undefined ? {} : { gatewayPorts }),
-    ...(streamLocalBindMask === undefined ? {} : { streamLocalBindMask }),
-    ...(streamLocalBindUnlink === undefined ? {} : { streamLocalBindUnlink }),
-  };
 }
 
 function announce({ kind, forward }: Listening, output: Output): void {

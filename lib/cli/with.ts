@@ -17,7 +17,7 @@ import { listen } from "./listen.ts";
 import { runLocally } from "./local_command.ts";
 import { open } from "./open.ts";
 import type { Output } from "./output.ts";
-import { prompterGate } from "./prompter_gate.ts";
+import { prompterGate } from "../ssh/prompter_gate.ts";
 import { answering } from "./ready.ts";
 import type { SignalPhases } from "./signal_phases.ts";
 import type { LocalTask, Readiness } from "./with_options.ts";

@@ -32,14 +32,32 @@ export function selectTunnels(
       guess === undefined ? `it has ${[...byName.keys()].join(", ")}` : `did you mean ${guess}?`,
     );
   });
-  const ordered = new Set<TunnelConfig>();
+  return inOrder(tunnels, wanted);
+}
+
+/**
+ * Puts tunnels into the order in which they can be brought up.
+ *
+ * @param all All tunnels that there are; none depends on itself.
+ * @param wanted Those that are meant.
+ * @returns Those, and the ones that they depend on, each after the latter.
+ */
+export function inOrder(
+  all: readonly TunnelConfig[],
+  wanted: readonly TunnelConfig[],
+): TunnelConfig[] {
+  const byName = new Map(all.map((tunnel) => [tunnel.name, tunnel]));
+  const seen = new Set<TunnelConfig>();
+  const ordered: TunnelConfig[] = [];
   const add = (tunnel: TunnelConfig) => {
-    for (const other of tunnel.dependsOn) {
-      const found = byName.get(other);
-      if (found !== undefined && !ordered.has(found)) add(found);
+    if (seen.has(tunnel)) return;
+    seen.add(tunnel);
+    for (const name of tunnel.dependsOn) {
+      const other = byName.get(name);
+      if (other !== undefined) add(other);
     }
-    ordered.add(tunnel);
+    ordered.push(tunnel);
   };
   wanted.forEach(add);
-  return [...ordered];
+  return ordered;
 }

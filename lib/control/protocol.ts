@@ -9,6 +9,16 @@ import type { ForwardRequest } from "../ssh_config/settings.ts";
 import type { TunnelConfig, TunnelSecrets } from "../config/tunnel_config.ts";
 import type { ForwardStatus, Status, TunnelState } from "./status.ts";
 
+/** Whoever asks for something, for as long as it is carried out. */
+export interface Call {
+  /** Aborts when nobody waits for the answer any more. */
+  readonly signal: AbortSignal;
+  /** Tells what happens meanwhile. */
+  event(event: ControlEvent): void;
+  /** Whom to ask, where somebody may be asked. */
+  readonly prompter?: Prompter | undefined;
+}
+
 /** The versions of this protocol that this program speaks, the oldest and the newest. */
 export const PROTOCOL: readonly [oldest: number, newest: number] = [1, 1];
 

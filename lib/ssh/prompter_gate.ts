@@ -4,7 +4,7 @@
  * @module
  */
 import { SessionError } from "../errors.ts";
-import type { Prompter } from "../ssh/prompter.ts";
+import type { Prompter } from "./prompter.ts";
 
 /** A prompter that can be told to ask no more. */
 export interface PrompterGate {

@@ -1,0 +1,30 @@
+/**
+ * Errors as they are kept, and as they travel.
+ *
+ * @module
+ */
+import { FairleadError, messageOf } from "../errors.ts";
+import type { ControlError } from "./protocol.ts";
+import type { Failure } from "./status.ts";
+
+/**
+ * An error as it travels.
+ *
+ * @param error What was thrown.
+ * @returns Code, message and hint.
+ */
+export function controlError(error: unknown): ControlError {
+  if (!(error instanceof FairleadError)) return { code: "internal", message: messageOf(error) };
+  const { code, message, hint } = error;
+  return { code, message, ...(hint === undefined ? {} : { hint }) };
+}
+
+/**
+ * An error as a status shows it.
+ *
+ * @param error What was thrown.
+ * @returns The same, with the time.
+ */
+export function failureOf(error: unknown): Failure {
+  return { ...controlError(error), time: new Date().toISOString() };
+}

@@ -1,0 +1,365 @@
+/**
+ * One tunnel of the background process, from the wish for it to its end.
+ *
+ * @module
+ */
+import type { Logger } from "@logtape/logtape";
+import { sameSession } from "../config/compare.ts";
+import type { TunnelConfig, TunnelSecrets } from "../config/tunnel_config.ts";
+import type { Dialer } from "../dialer.ts";
+import { adviceOf, messageOf, SessionError } from "../errors.ts";
+import type { StateChange } from "../session/options.ts";
+import type { HostConfig } from "../ssh_config/host_config.ts";
+import type { ForwardRequest } from "../ssh_config/settings.ts";
+import { logger } from "../log.ts";
+import type { Prompter } from "../ssh/prompter.ts";
+import type { Tunnel } from "../tunnel/tunnel.ts";
+import { controlError, failureOf } from "./failure.ts";
+import { type Base, DRAIN_TIMEOUT, ForwardSet } from "./forward_set.ts";
+import { openTunnel, tunnelHost } from "./open_tunnel.ts";
+import type { ControlEvent } from "./protocol.ts";
+import type { Failure, ForwardStatus, TunnelState, TunnelStatus } from "./status.ts";
+
+/** What a tunnel has around it. */
+export interface TunnelSurroundings {
+  /** The tunnel of that name, as it stands at the moment of a dial. */
+  readonly dialerOf: (name: string) => Pick<Dialer, "dial">;
+  readonly onEvent: (event: ControlEvent) => void;
+  /** Called when it has ended by itself: idleTimeout. */
+  readonly onIdle: () => void;
+}
+
+/** A tunnel, and what has become of it. */
+export class RunningTunnel {
+  #config: TunnelConfig;
+  #secrets: TunnelSecrets;
+  readonly #around: TunnelSurroundings;
+  readonly #log: Logger;
+  readonly #over = new AbortController();
+  readonly #forwards: ForwardSet;
+  #tunnel: Tunnel | undefined;
+  #host: HostConfig | undefined;
+  #destination: string;
+  #state: TunnelState = "waiting";
+  #since = new Date();
+  #reconnects = 0;
+  #failure: Failure | undefined;
+  /** Settles when it is up, or has failed. */
+  #ready: Promise<void> = Promise.resolve();
+
+  /**
+   * @param config What it is to be.
+   * @param secrets The values of its secrets.
+   * @param around What it has around it.
+   */
+  constructor(config: TunnelConfig, secrets: TunnelSecrets, around: TunnelSurroundings) {
+    this.#config = config;
+    this.#secrets = secrets;
+    this.#around = around;
+    this.#log = logger("control").with({ tunnel: config.name });
+    this.#destination = config.host;
+    this.#forwards = new ForwardSet(config.name, config.forwards, this.#log, (forward) => {
+      around.onEvent({ event: "forward", name: config.name, forward });
+    });
+  }
+
+  /** What it is to be. */
+  get config(): TunnelConfig {
+    return this.#config;
+  }
+
+  /** Settles when it is up, or has failed; it never rejects. */
+  get ready(): Promise<void> {
+    return this.#ready;
+  }
+
+  /** Where it stands. */
+  get state(): TunnelState {
+    return this.#state;
+  }
+
+  /** Whether it was taken down. */
+  get over(): boolean {
+    return this.#over.signal.aborted;
+  }
+
+  /** Whether its session is there, or comes back by itself. */
+  get isUp(): boolean {
+    return this.#state === "open" || this.#state === "reconnecting";
+  }
+
+  /** What opens connections on its server, at this moment. */
+  get dialer(): Pick<Dialer, "dial"> {
+    if (this.#tunnel !== undefined) return this.#tunnel;
+    throw new SessionError(`the tunnel ${this.#config.name} is not up`, {
+      code: "connection-lost",
+      hint: `fairlead restart ${this.#config.name} tries again`,
+    });
+  }
+
+  /**
+   * Brings it up.
+   *
+   * @param dependencies The tunnels that must be up before.
+   * @param prompter Who may be asked.
+   * @returns When it is up or has failed. It never rejects.
+   */
+  start(
+    dependencies: readonly RunningTunnel[],
+    prompter: Prompter | undefined,
+  ): Promise<void> {
+    this.#ready = this.#bringUp(dependencies, prompter).catch((error: unknown) => {
+      if (!this.over) this.#fail(error);
+    });
+    return this.#ready;
+  }
+
+  /**
+   * Takes it down.
+   *
+   * @param options Whether open connections are waited for.
+   * @returns When nothing of it is left.
+   */
+  async end({ force = false }: { force?: boolean } = {}): Promise<void> {
+    this.#over.abort();
+    const tunnel = this.#tunnel;
+    if (tunnel !== undefined) {
+      this.#to("draining", "taken down");
+      await tunnel.close(force ? { force } : { timeout: DRAIN_TIMEOUT });
+    }
+    await this.#ready;
+    this.#log.info("down");
+    this.#around.onEvent({ event: "tunnel", name: this.#config.name, state: "down" });
+  }
+
+  /**
+   * Connects anew, before the present connection is left; a tunnel that has failed is brought up.
+   *
+   * @param dependencies The tunnels that must be up before.
+   * @param prompter Who may be asked.
+   * @returns When it is up again.
+   * @throws {FairleadError} When no new connection can be had.
+   */
+  async restart(
+    dependencies: readonly RunningTunnel[],
+    prompter: Prompter | undefined,
+  ): Promise<void> {
+    await this.#ready;
+    if (this.#tunnel === undefined) {
+      await this.start(dependencies, prompter);
+      return;
+    }
+    await this.#tunnel.reload();
+    await this.#forwards.listen(this.#base);
+  }
+
+  /**
+   * Becomes what a changed file says.
+   *
+   * @param config What it is to be.
+   * @param secrets The values of its secrets.
+   * @param prompter Who may be asked.
+   * @returns What has changed, in words.
+   * @throws {FairleadError} When the new session cannot be had; the old one stays.
+   */
+  async become(
+    config: TunnelConfig,
+    secrets: TunnelSecrets,
+    prompter: Prompter | undefined,
+  ): Promise<string[]> {
+    await this.#ready;
+    const changed = !sameSession(this.#config, config) ||
+      !sameSecrets(this.#secrets, secrets);
+    const before = this.#tunnel;
+    if (changed && before !== undefined) {
+      const [host, tunnel] = await this.#connect(config, secrets, prompter);
+      this.#config = config;
+      this.#secrets = secrets;
+      this.#watch(tunnel, host);
+      void before.close({ timeout: DRAIN_TIMEOUT });
+      await this.#forwards.move(this.#base);
+    }
+    this.#config = config;
+    this.#secrets = secrets;
+    const base = this.#tunnel === undefined ? undefined : this.#base;
+    const changes = await this.#forwards.become(config.forwards, base);
+    return changed ? ["connected anew", ...changes] : changes;
+  }
+
+  /**
+   * Adds one forward.
+   *
+   * @param request The forward.
+   * @returns What has become of it.
+   * @throws {FairleadError} When there is one like it, or it cannot listen.
+   */
+  async add(request: ForwardRequest): Promise<ForwardStatus> {
+    const status = await this.#forwards.add(request, this.#base);
+    this.#config = { ...this.#config, forwards: this.#forwards.requests };
+    return status;
+  }
+
+  /**
+   * Takes one forward away; its open connections may finish.
+   *
+   * @param word What it is called: its name, its text, or a port.
+   * @param options Whether open connections are waited for.
+   * @returns What it was.
+   * @throws {FairleadError} When there is none.
+   */
+  async remove(word: string, options: { force?: boolean }): Promise<ForwardStatus> {
+    const removing = this.#forwards.remove(word, options);
+    this.#config = { ...this.#config, forwards: this.#forwards.requests };
+    return await removing;
+  }
+
+  /** What can be seen of it. */
+  get status(): TunnelStatus {
+    const { name, file, groups, dependsOn } = this.#config;
+    return {
+      ...{ name, file, groups, dependsOn },
+      destination: this.#destination,
+      state: this.#state,
+      since: this.#since.toISOString(),
+      reconnects: this.#reconnects,
+      sshConnections: this.#tunnel?.connections ?? 0,
+      parked: this.#tunnel?.parked ?? 0,
+      ...(this.#failure === undefined ? {} : { failure: this.#failure }),
+      forwards: this.#forwards.status,
+    };
+  }
+
+  async #bringUp(
+    dependencies: readonly RunningTunnel[],
+    prompter: Prompter | undefined,
+  ): Promise<void> {
+    if (dependencies.length > 0) {
+      this.#to("waiting", `for ${dependencies.map(({ config }) => config.name).join(", ")}`);
+    }
+    await this.#orOver(Promise.all(dependencies.map(({ ready }) => ready)));
+    for (const { config, isUp } of dependencies) {
+      if (isUp) continue;
+      throw new SessionError(`the tunnel ${config.name}, which it depends on, is not up`, {
+        code: "connect-failed",
+      });
+    }
+    this.#to("connecting", `to ${this.#config.host}`);
+    const [host, tunnel] = await this.#connect(this.#config, this.#secrets, prompter);
+    this.#watch(tunnel, host);
+    if (this.over) {
+      await tunnel.close({ force: true });
+      return;
+    }
+    await this.#forwards.listen(this.#base);
+  }
+
+  async #connect(
+    config: TunnelConfig,
+    secrets: TunnelSecrets,
+    prompter: Prompter | undefined,
+  ): Promise<[HostConfig, Tunnel]> {
+    const { signal } = this.#over;
+    const { host, destination } = await tunnelHost(config, signal);
+    this.#destination = destination;
+    const { via } = config;
+    // What it was before, or is to be, says nothing any more.
+    let own: Tunnel | undefined;
+    const opening = openTunnel(config, host, {
+      ...{ secrets, prompter, signal },
+      via: via === undefined ? undefined : this.#around.dialerOf(via),
+      onBanner: (text) => this.#around.onEvent({ event: "banner", name: config.name, text }),
+      onState: (change) => {
+        if (own !== undefined && own === this.#tunnel) this.#changed(change);
+      },
+    });
+    // Not every step of it can be given up: the resolver and an agent answer when they like.
+    opening.then((late) => {
+      own = late;
+      if (this.over) void late.close({ force: true });
+    }, () => {});
+    return [host, await this.#orOver(opening)];
+  }
+
+  #watch(tunnel: Tunnel, host: HostConfig): void {
+    this.#tunnel = tunnel;
+    this.#host = host;
+    this.#failure = undefined;
+    this.#to("open", `to ${this.#destination}`);
+    tunnel.closed.then((reason) => {
+      // Another one has taken its place, or it was taken down.
+      if (this.#tunnel !== tunnel) return;
+      this.#tunnel = undefined;
+      this.#forwards.cut();
+      if (this.over) return;
+      if (reason === undefined) this.#around.onIdle();
+      else this.#fail(reason);
+    });
+  }
+
+  #changed({ from, to, reason }: StateChange): void {
+    if (to === "reconnecting") {
+      this.#failure = failureOf(new SessionError(reason, { code: "connection-lost" }));
+      this.#to("reconnecting", reason);
+    }
+    if (from === "reconnecting" && to === "open") {
+      this.#reconnects++;
+      this.#to("open", reason);
+    }
+  }
+
+  /** What its forwards listen for. */
+  get #base(): Base {
+    const settings = this.#host?.settings ?? {};
+    const { signal } = this.#over;
+    if (this.#tunnel !== undefined) return { tunnel: this.#tunnel, settings, signal };
+    throw new SessionError(`the tunnel ${this.#config.name} is not up`, {
+      code: "connection-lost",
+      hint: `fairlead restart ${this.#config.name} tries again`,
+    });
+  }
+
+  #fail(error: unknown): void {
+    this.#failure = failureOf(error);
+    this.#to("failed", messageOf(error));
+    this.#log.error("{reason}", { reason: adviceOf(error) });
+    const { name } = this.#config;
+    this.#around.onEvent({ event: "failed", name, error: controlError(error) });
+  }
+
+  #to(state: TunnelState, reason: string): void {
+    this.#state = state;
+    this.#since = new Date();
+    const { name } = this.#config;
+    this.#log.info("{state}: {reason}", { state, reason });
+    this.#around.onEvent({ event: "tunnel", name, state });
+  }
+
+  /** Whatever it waits for: its being taken down comes first. */
+  #orOver<T>(promise: Promise<T>): Promise<T> {
+    const { signal } = this.#over;
+    return new Promise((resolve, reject) => {
+      const giveUp = () => reject(downMeanwhile(this.#config.name));
+      if (signal.aborted) giveUp();
+      signal.addEventListener("abort", giveUp, { once: true });
+      promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", giveUp));
+    });
+  }
+}
+
+/**
+ * What whoever waits for a tunnel is told when another one takes it down.
+ *
+ * @param name The tunnel.
+ * @returns The error.
+ */
+export function downMeanwhile(name: string): SessionError {
+  return new SessionError(`the tunnel ${name} was taken down before it was up`, {
+    code: "cancelled",
+  });
+}
+
+/** Another terminal has another agent: that is no change. */
+function sameSecrets(one: TunnelSecrets, other: TunnelSecrets): boolean {
+  const essence = ({ agent: _own, ...secrets }: TunnelSecrets) => JSON.stringify(secrets);
+  return essence(one) === essence(other);
+}

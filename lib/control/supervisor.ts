@@ -1,0 +1,331 @@
+/**
+ * All tunnels of one process: brought up, taken down and changed, in the order in which they depend
+ * on each other.
+ *
+ * @module
+ */
+import process from "node:process";
+import { sameTunnel } from "../config/compare.ts";
+import { inOrder } from "../config/select.ts";
+import type { TunnelConfig } from "../config/tunnel_config.ts";
+import { FairleadError, UsageError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
+import type { Prompter } from "../ssh/prompter.ts";
+import { prompterGate } from "../ssh/prompter_gate.ts";
+import { controlError } from "./failure.ts";
+import type { Call, ControlEvent, TunnelMethods } from "./protocol.ts";
+import { downMeanwhile, RunningTunnel } from "./running_tunnel.ts";
+import type { Status } from "./status.ts";
+
+/** More than anybody needs: each is a connection. */
+const MOST_TUNNELS = 200;
+
+/** What a supervisor has around it. */
+export interface SupervisorOptions {
+  /** fairlead's version. */
+  readonly version: string;
+  /** Called when the last tunnel has gone. */
+  readonly onEmpty?: () => void;
+}
+
+type Params<Method extends keyof TunnelMethods> = TunnelMethods[Method]["params"];
+type Result<Method extends keyof TunnelMethods> = Promise<TunnelMethods[Method]["result"]>;
+
+/** Keeps tunnels. */
+export class Supervisor {
+  readonly #options: SupervisorOptions;
+  readonly #since = new Date();
+  readonly #tunnels = new Map<string, RunningTunnel>();
+  /** Who is told what happens. */
+  readonly #calls = new Set<{ readonly call: Call; readonly names: ReadonlySet<string> }>();
+
+  /**
+   * @param options The version, and whom to tell when nothing is left to do.
+   */
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+  }
+
+  /** How many tunnels there are, those that have failed included. */
+  get size(): number {
+    return this.#tunnels.size;
+  }
+
+  /**
+   * What can be seen of all tunnels.
+   *
+   * @returns The status.
+   */
+  status(): Status {
+    return {
+      version: this.#options.version,
+      pid: process.pid,
+      since: this.#since.toISOString(),
+      tunnels: [...this.#tunnels.values()].map(({ status }) => status),
+    };
+  }
+
+  /**
+   * Brings tunnels up. Those that are up stay as they are.
+   *
+   * @param params The tunnels, each after those that it depends on, and their secrets.
+   * @param call Who asks.
+   * @returns The status, once every one of them is up or has failed.
+   * @throws {FairleadError} When one of them is up from another file, or was taken down meanwhile.
+   */
+  async up({ tunnels, secrets }: Params<"up">, call: Call): Result<"up"> {
+    const names = new Set(tunnels.map(({ name }) => name));
+    this.#check(tunnels);
+    return await this.#during(call, names, async (prompter) => {
+      const own: RunningTunnel[] = [];
+      const mine = new Set<RunningTunnel>();
+      for (const config of inOrder(tunnels, tunnels)) {
+        const { tunnel, made } = await this.#begin(
+          config,
+          secrets[config.name] ?? {},
+          call,
+          prompter,
+        );
+        own.push(tunnel);
+        if (made) mine.add(tunnel);
+      }
+      const giveUp = () => {
+        const notYet = own.filter((tunnel) => mine.has(tunnel) && !tunnel.isUp);
+        for (const { config } of notYet) void this.#end(config.name, true, new Set());
+      };
+      if (call.signal.aborted) giveUp();
+      call.signal.addEventListener("abort", giveUp, { once: true });
+      await Promise.all(own.map(({ ready }) => ready));
+      call.signal.removeEventListener("abort", giveUp);
+      const gone = own.find(({ over }) => over);
+      if (gone !== undefined) throw downMeanwhile(gone.config.name);
+      return this.status();
+    });
+  }
+
+  /**
+   * Takes tunnels down, those that depend on them first.
+   *
+   * @param params Their names; all where none is given.
+   * @param call Who asks.
+   * @returns The names of those that went down, in that order.
+   * @throws {FairleadError} For a name that no tunnel has.
+   */
+  async down({ names, force = false }: Params<"down">, call?: Call): Result<"down"> {
+    const wanted = names ?? [...this.#tunnels.keys()];
+    wanted.forEach((name) => this.#named(name));
+    const down = new Set<string>();
+    const work = () => Promise.all(wanted.map((name) => this.#end(name, force, down)));
+    // Who depends on them goes as well, and is told of.
+    const told = new Set(this.#tunnels.keys());
+    if (call === undefined) await work();
+    else await this.#during(call, told, work);
+    return { down: [...down] };
+  }
+
+  /**
+   * Applies a changed file to the tunnels of it that are up. What has not changed is not touched.
+   *
+   * @param params The file, all its tunnels, and their secrets.
+   * @param call Who asks.
+   * @returns What has changed, in words, and the status.
+   */
+  async reload({ file, tunnels, secrets }: Params<"reload">, call: Call): Result<"reload"> {
+    const wanted = new Map(tunnels.map((config) => [config.name, config]));
+    const own = [...this.#tunnels.values()].filter(({ config }) => config.file === file);
+    return await this.#during(call, new Set(this.#tunnels.keys()), async (prompter) => {
+      const changes: string[] = [];
+      for (const { config: { name } } of own.filter(({ config }) => !wanted.has(config.name))) {
+        const down = new Set<string>();
+        await this.#end(name, false, down);
+        changes.push(...[...down].map((one) => `${one}: down`));
+      }
+      for (const config of tunnels) {
+        const { name } = config;
+        const tunnel = this.#tunnels.get(name);
+        if (tunnel === undefined) {
+          changes.push(`${name}: not up; fairlead up ${name} brings it up`);
+          continue;
+        }
+        try {
+          const said = await tunnel.become(config, secrets[name] ?? {}, prompter);
+          changes.push(...said.map((words) => `${name}: ${words}`));
+        } catch (error) {
+          call.event({ event: "failed", name, error: controlError(error) });
+          changes.push(`${name}: stays as it was`);
+        }
+      }
+      return { changes, status: this.status() };
+    });
+  }
+
+  /**
+   * Connects tunnels anew, each before its present connection is left.
+   *
+   * @param params Their names; all where none is given.
+   * @param call Who asks.
+   * @returns The status.
+   * @throws {FairleadError} For a name that no tunnel has.
+   */
+  async restart({ names }: Params<"restart">, call: Call): Result<"restart"> {
+    const wanted = (names ?? [...this.#tunnels.keys()]).map((name) => this.#named(name));
+    const told = new Set(wanted.map(({ config }) => config.name));
+    return await this.#during(call, told, async (prompter) => {
+      await Promise.all(wanted.map(async (tunnel) => {
+        try {
+          await tunnel.restart(this.#dependenciesOf(tunnel.config), prompter);
+        } catch (error) {
+          const { name } = tunnel.config;
+          call.event({ event: "failed", name, error: controlError(error) });
+        }
+      }));
+      return this.status();
+    });
+  }
+
+  /**
+   * Adds a forward to a tunnel that is up.
+   *
+   * @param params The tunnel and the forward.
+   * @returns The forward, with its real port.
+   * @throws {FairleadError} When the tunnel is not up, or the forward cannot listen.
+   */
+  async add({ tunnel, forward }: Params<"add">): Result<"add"> {
+    return await this.#named(tunnel).add(forward);
+  }
+
+  /**
+   * Takes a forward away from a tunnel.
+   *
+   * @param params The tunnel, and what the forward is called.
+   * @returns What it was.
+   * @throws {FairleadError} When there is none.
+   */
+  async remove({ tunnel, forward, force = false }: Params<"remove">): Result<"remove"> {
+    return await this.#named(tunnel).remove(forward, { force });
+  }
+
+  /**
+   * Takes all tunnels down.
+   *
+   * @param options Whether open connections are waited for.
+   * @returns When nothing of them is left.
+   */
+  async close(options: { readonly force?: boolean } = {}): Promise<void> {
+    await this.down(options);
+  }
+
+  #check(tunnels: readonly TunnelConfig[]): void {
+    for (const { name, file } of tunnels) {
+      const other = this.#tunnels.get(name)?.config.file;
+      if (other === undefined || other === file) continue;
+      throw new UsageError(
+        `a tunnel ${name} is up already, from ${other}`,
+        `fairlead down ${name} takes it down`,
+      );
+    }
+    const added = tunnels.filter(({ name }) => !this.#tunnels.has(name)).length;
+    if (this.#tunnels.size + added <= MOST_TUNNELS) return;
+    throw new FairleadError(`there can be ${MOST_TUNNELS} tunnels at most`, {
+      code: "resource-shortage",
+    });
+  }
+
+  /** @returns The tunnel, and whether this made it. */
+  async #begin(
+    config: TunnelConfig,
+    secrets: Params<"up">["secrets"][string],
+    call: Call,
+    prompter: Prompter | undefined,
+  ): Promise<{ tunnel: RunningTunnel; made: boolean }> {
+    const { name } = config;
+    const old = this.#tunnels.get(name);
+    if (old !== undefined && old.state !== "failed" && !old.over) {
+      if (!sameTunnel(old.config, config)) {
+        const message = "is up, and differs in the file; fairlead reload applies it";
+        call.event({ event: "note", name, message });
+      }
+      return { tunnel: old, made: false };
+    }
+    // What is being taken down is waited for: it may hold the same ports.
+    if (old !== undefined) await this.#end(name, true, new Set(), { alone: true });
+    const again = this.#tunnels.get(name);
+    if (again !== undefined) return { tunnel: again, made: false };
+    const tunnel = new RunningTunnel(config, secrets, {
+      dialerOf: (other) => ({
+        dial: async (...words) => await this.#named(other).dialer.dial(...words),
+      }),
+      onEvent: (event) => this.#tell(event),
+      onIdle: () => void this.#end(name, true, new Set()),
+    });
+    this.#tunnels.set(name, tunnel);
+    void tunnel.start(this.#dependenciesOf(config), prompter);
+    return { tunnel, made: true };
+  }
+
+  /** Ends a tunnel after those that depend on it. */
+  async #end(
+    name: string,
+    force: boolean,
+    down: Set<string>,
+    { alone = false }: { alone?: boolean } = {},
+  ): Promise<void> {
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) return;
+    const dependents = [...this.#tunnels.values()].filter(({ config }) =>
+      config.dependsOn.includes(name)
+    );
+    if (!alone) {
+      await Promise.all(dependents.map(({ config }) => this.#end(config.name, force, down)));
+    }
+    await tunnel.end({ force });
+    if (this.#tunnels.get(name) !== tunnel) return;
+    this.#tunnels.delete(name);
+    down.add(name);
+    if (this.#tunnels.size === 0) this.#options.onEmpty?.();
+  }
+
+  #dependenciesOf({ dependsOn }: TunnelConfig): RunningTunnel[] {
+    return dependsOn.flatMap((name) => this.#tunnels.get(name) ?? []);
+  }
+
+  #named(name: string): RunningTunnel {
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel !== undefined) return tunnel;
+    const names = [...this.#tunnels.keys()];
+    const guess = nearest(name, names);
+    throw new UsageError(
+      `no tunnel ${name} is up`,
+      guess !== undefined
+        ? `did you mean ${guess}?`
+        : names.length === 0
+        ? "none is up"
+        : `up are ${names.join(", ")}`,
+    );
+  }
+
+  /** Has a call hear of its tunnels, and its person be asked, until it has been answered. */
+  async #during<T>(
+    call: Call,
+    names: ReadonlySet<string>,
+    work: (prompter: Prompter | undefined) => Promise<T>,
+  ): Promise<T> {
+    const told = { call, names };
+    const gate = call.prompter === undefined
+      ? undefined
+      : prompterGate(call.prompter, "fairlead runs in the background");
+    this.#calls.add(told);
+    try {
+      return await work(gate?.prompter);
+    } finally {
+      this.#calls.delete(told);
+      gate?.close();
+    }
+  }
+
+  #tell(event: ControlEvent): void {
+    for (const { call, names } of this.#calls) {
+      if (event.name === undefined || names.has(event.name)) call.event(event);
+    }
+  }
+}
