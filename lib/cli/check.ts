@@ -1,18 +1,305 @@
 /**
- * `fairlead check`.
+ * `fairlead check`: what is wrong with named tunnels, before anybody needs them.
  *
  * @module
  */
-import { FairleadError } from "../errors.ts";
-import type { Surroundings } from "./subcommand.ts";
+import { homedir } from "node:os";
+import process from "node:process";
+import { createColors } from "picocolors";
+import { loadConfig } from "../config/load.ts";
+import { secretsOf } from "../config/secrets.ts";
+import { selectTunnels } from "../config/select.ts";
+import type { TunnelConfig } from "../config/tunnel_config.ts";
+import { tunnelHost, tunnelOptions } from "../control/open_tunnel.ts";
+import type { Prompter } from "../ssh/prompter.ts";
+import { printable } from "../ssh/reasons.ts";
+import type { HostConfig } from "../ssh_config/host_config.ts";
+import type { ConnectOptions, Tunnel } from "../tunnel/tunnel.ts";
+import { personPrompter } from "./askpass.ts";
+import { Logins, tryForwards } from "./check_connect.ts";
+import { checkHost, firstHop } from "./check_host.ts";
+import { checkHostKeys } from "./check_host_key.ts";
+import { checkKeys } from "./check_keys.ts";
+import { ListenerChecks } from "./check_listeners.ts";
+import { type Finding, fine, wrong } from "./finding.ts";
+import { optionLines } from "./options.ts";
+import { Output } from "./output.ts";
+import type { Rule } from "./rules.ts";
+import { stopSignal } from "./signals.ts";
+import {
+  COMMON_RULES,
+  type CommonOptions,
+  commonOptions,
+  print,
+  readWords,
+  type Surroundings,
+} from "./subcommand.ts";
+
+/** Something is wrong. */
+const WRONG = 1;
+
+interface CheckOptions extends CommonOptions {
+  config: string | undefined;
+  connect: boolean;
+}
+
+const RULES: readonly Rule<CheckOptions>[] = [
+  {
+    flags: "--config <file>",
+    help: "the fairlead.yaml; by default the one here, above, or the user's",
+    apply: (options, value) => {
+      options.config = value;
+    },
+  },
+  {
+    flags: "--connect",
+    help: "log in as well, and try what each forward leads to",
+    apply: (options) => {
+      options.connect = true;
+    },
+  },
+];
 
 /**
  * Runs `fairlead check`.
  *
- * @param _args What follows the word.
- * @param _surroundings What it works with.
- * @returns The exit status.
+ * @param args What follows the word.
+ * @param surroundings What it works with.
+ * @returns The exit status: 1 when anything is wrong.
+ * @throws {UsageError} When the file cannot be used, with all that is wrong with it.
  */
-export function runCheck(_args: readonly string[], _surroundings: Surroundings): Promise<number> {
-  throw new FairleadError("not yet", { code: "not-supported" });
+export async function runCheck(
+  args: readonly string[],
+  { screen, trace, use }: Surroundings,
+): Promise<number> {
+  const options: CheckOptions = {
+    ...commonOptions(),
+    ...{ config: undefined, connect: false },
+  };
+  const names = readWords(args, options, RULES, "check");
+  if (options.help) return print(helpText());
+  const output = new Output(options, screen, trace);
+  use(output);
+  const environment = process.env;
+  const place = { file: options.config, cwd: process.cwd(), home: homedir(), environment };
+  const file = loadConfig(place);
+  const tunnels = selectTunnels(file, names);
+
+  const report = new Report(tunnels, options, output);
+  const forwards = tunnels.reduce((sum, { forwards }) => sum + forwards.length, 0);
+  const counted = `${count(tunnels.length, "tunnel")}, ${count(forwards, "forward")}`;
+  report.add(undefined, fine("file", `${file.shown} can be used: ${counted}`));
+  const stop = stopSignal();
+  const person = { prompter: personPrompter(), signal: stop.first, environment };
+  const checks = startChecks(tunnels, person, options.connect);
+  const stopped = new Promise<void>((resolve) => {
+    stop.first.addEventListener("abort", () => resolve());
+  });
+  await Promise.race([stopped, tellAll(checks, report)]);
+  // Nothing of it is of use to anybody: leaving ends it.
+  if (stop.first.aborted) return stop.status();
+  await checks.close();
+  report.end();
+  return report.wrong > 0 ? WRONG : 0;
+}
+
+/** Whom the checks may ask, and what ends them. */
+interface Person {
+  readonly prompter: Prompter | undefined;
+  readonly signal: AbortSignal;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+/** All checks, under way; each settles when it is done, and none rejects. */
+interface Checks {
+  readonly of: readonly { readonly tunnel: string; readonly parts: Promise<Part[]> }[];
+  close(): Promise<void>;
+}
+
+type Part = Promise<Finding[]>;
+
+function startChecks(
+  tunnels: readonly TunnelConfig[],
+  person: Person,
+  connecting: boolean,
+): Checks {
+  const listeners = new ListenerChecks();
+  const logins = new Logins();
+  const opened = new Map<string, Promise<Tunnel>>();
+  let before: Promise<unknown> = Promise.resolve();
+  const started = tunnels.map((config) => {
+    const known = readTunnel(config, person);
+    // In the order of the file: of two that want the same port, the first one gets it.
+    const previous = before;
+    const listening = known.then(async (read) => {
+      await previous;
+      return "failure" in read ? [] : await listeners.check(config, read.host.settings);
+    });
+    before = listening;
+    return { config, known, listening };
+  });
+  // A port that is only held for the check must answer nobody.
+  const released = before.then(() => listeners.close());
+  for (const { config, known } of connecting ? started : []) {
+    // What it leads through stands before it.
+    const through = config.via === undefined ? undefined : opened.get(config.via);
+    const opening = known.then(async (read) => {
+      await released;
+      if ("failure" in read) throw read.failure;
+      return await logins.open(config.name, read.options, through);
+    });
+    opening.catch(() => {});
+    opened.set(config.name, opening);
+  }
+  return {
+    of: started.map(({ config, known, listening }) => ({
+      tunnel: config.name,
+      parts: known.then((read): Part[] => {
+        if ("failure" in read) return [Promise.resolve([wrong("file", read.failure)])];
+        const { options, host } = read;
+        const namesAgent = host.settings.identityAgent !== undefined;
+        const reachable = config.via === undefined && options.proxy === undefined &&
+          firstHop(options).proxyCommand === undefined;
+        const opening = opened.get(config.name);
+        return [
+          safely("host", checkHost(config, options)),
+          safely("key", checkKeys(config, options, person.environment, namesAgent)),
+          safely("host-key", checkHostKeys(options, reachable)),
+          safely("listener", listening),
+          ...(opening === undefined
+            ? []
+            : [safely("login", tryTunnel(config, read, opening, listeners))]),
+        ];
+      }),
+    })),
+    close: async () => {
+      await released;
+      await logins.close();
+    },
+  };
+}
+
+/** What is known of a tunnel before anything is tried. */
+interface Read {
+  readonly host: HostConfig;
+  readonly options: ConnectOptions;
+}
+
+async function readTunnel(
+  config: TunnelConfig,
+  { prompter, signal, environment }: Person,
+): Promise<Read | { readonly failure: unknown }> {
+  try {
+    const { host } = await tunnelHost(config, signal);
+    const secrets = secretsOf(withoutMissing(config, environment), environment);
+    const options = await tunnelOptions(config, host, { secrets, prompter, signal });
+    return { host, options };
+  } catch (failure) {
+    return { failure };
+  }
+}
+
+/** Variables that are not set are told of, each by itself. */
+function withoutMissing(config: TunnelConfig, environment: Person["environment"]): TunnelConfig {
+  const { password, passphrase, identities = [] } = config.secrets;
+  const isSet = (name: string | undefined) => name !== undefined && Boolean(environment[name]);
+  const present = identities.filter(isSet);
+  return {
+    ...config,
+    secrets: {
+      ...(password !== undefined && isSet(password) ? { password } : {}),
+      ...(passphrase !== undefined && isSet(passphrase) ? { passphrase } : {}),
+      ...(present.length > 0 ? { identities: present } : {}),
+    },
+  };
+}
+
+async function tryTunnel(
+  config: TunnelConfig,
+  { host }: Read,
+  opening: Promise<Tunnel>,
+  listeners: ListenerChecks,
+): Promise<Finding[]> {
+  let tunnel: Tunnel;
+  try {
+    tunnel = await opening;
+  } catch (error) {
+    return [wrong("login", error)];
+  }
+  const isUp = (index: number) => {
+    const forward = config.forwards[index];
+    return forward === undefined ? Promise.resolve(false) : listeners.isUp(config, forward);
+  };
+  const tried = await Promise.all(tryForwards(config, tunnel, isUp));
+  return [fine("login", `login as ${host.user} at ${host.name} works`), ...tried.flat()];
+}
+
+/** A mistake of a check ends neither the others nor the program. */
+function safely(what: Finding["what"], part: Part): Part {
+  return part.catch((error) => [wrong(what, error)]);
+}
+
+async function tellAll({ of }: Checks, report: Report): Promise<void> {
+  for (const { tunnel, parts } of of) {
+    for (const part of await parts) {
+      for (const finding of await part) report.add(tunnel, finding);
+    }
+  }
+}
+
+/** Shows what was found. */
+class Report {
+  readonly #options: CheckOptions;
+  readonly #output: Output;
+  readonly #width: number;
+  readonly #colors: ReturnType<typeof createColors>;
+  #checks = 0;
+  /** How much is wrong so far. */
+  wrong = 0;
+
+  constructor(tunnels: readonly TunnelConfig[], options: CheckOptions, output: Output) {
+    this.#options = options;
+    this.#output = output;
+    this.#width = Math.max(1, ...tunnels.map(({ name }) => name.length));
+    this.#colors = createColors(output.screen.color && process.stdout.isTTY === true);
+  }
+
+  add(tunnel: string | undefined, finding: Finding): void {
+    this.#checks++;
+    if (!finding.ok) this.wrong++;
+    const { json, verbosity } = this.#options;
+    if (json) return this.#output.event({ event: "check", tunnel, ...finding });
+    if (verbosity < 0 && finding.ok) return;
+    const { ok, detail, remedy } = finding;
+    const word = ok ? this.#colors.green("ok   ") : this.#colors.red("wrong");
+    const words = printable(remedy === undefined ? detail : `${detail}; ${remedy}`);
+    this.#output.screen.out(`${(tunnel ?? "-").padEnd(this.#width)}  ${word}  ${words}`);
+  }
+
+  end(): void {
+    const { json, verbosity } = this.#options;
+    if (json) {
+      return this.#output.event({ event: "checked", checks: this.#checks, wrong: this.wrong });
+    }
+    if (verbosity < 0) return;
+    const outcome = this.wrong === 0 ? "all ok" : `${this.wrong} wrong`;
+    this.#output.screen.out(`${count(this.#checks, "check")}, ${outcome}`);
+  }
+}
+
+function count(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? "" : "s"}`;
+}
+
+function helpText(): string {
+  return `usage: fairlead check [name...] [--config FILE] [--connect] [--json]
+
+Looks at tunnels of fairlead.yaml, by their names or groups, or at all: whether
+the file can be used, hosts resolve, keys can be read and host keys are known,
+and ports are free, or who has them. Nothing is connected to without --connect.
+
+${optionLines([...RULES, ...COMMON_RULES])}
+
+Status: 0 all is well, 1 something is wrong, 2 the file or the command line is.
+`;
 }
