@@ -6,7 +6,7 @@
 import { personPrompter } from "./askpass.ts";
 import { needBackground, read } from "./named.ts";
 import { Progress } from "./progress.ts";
-import { type CommonOptions, type Surroundings } from "./subcommand.ts";
+import type { CommonOptions, Surroundings } from "./subcommand.ts";
 
 /** A tunnel is not up. */
 const FAILED = 255;
