@@ -3,16 +3,115 @@
  *
  * @module
  */
-import { FairleadError } from "../errors.ts";
-import type { Surroundings } from "./subcommand.ts";
+import process from "node:process";
+import { createColors } from "picocolors";
+import { logFilePath, type LogLine } from "../control/log_file.ts";
+import { followLog, readLog } from "../control/log_reader.ts";
+import { wholeNumber } from "../ssh_config/values.ts";
+import { read } from "./named.ts";
+import { readWord, type Rule } from "./rules.ts";
+import { stopSignal } from "./signals.ts";
+import { type CommonOptions, print, type Surroundings } from "./subcommand.ts";
+
+const USUAL_LINES = 100;
+
+interface LogsOptions extends CommonOptions {
+  follow: boolean;
+  lines: number;
+}
+
+/** The options that `logs` has besides the common ones. */
+export const LOGS_RULES: readonly Rule<LogsOptions>[] = [
+  {
+    flags: "-f, --follow",
+    help: "show what is logged from now on, too",
+    apply: (options) => {
+      options.follow = true;
+    },
+  },
+  {
+    flags: "-n, --lines <n>",
+    help: "so many lines of what is there (100), or all",
+    apply: (options, value) => {
+      options.lines = value === "all"
+        ? Infinity
+        : readWord("-n", value, wholeNumber(0, 1_000_000_000));
+    },
+  },
+];
+
+const HELP = `usage: fairlead logs [options] [name...]
+
+Shows what the background process has logged, about the tunnels that are named
+or all; also when it has ended.
+
+  -f, --follow     show what is logged from now on, too; Ctrl-C ends
+  -n, --lines <n>  so many lines of what is there (100), or all
+  --json           the lines as they are in the file, one JSON object each
+`;
 
 /**
  * Runs `fairlead logs`.
  *
- * @param _args What follows the word.
- * @param _surroundings What it works with.
+ * @param args What follows the word.
+ * @param surroundings What it works with.
  * @returns The exit status.
  */
-export function runLogs(_args: readonly string[], _surroundings: Surroundings): Promise<number> {
-  throw new FairleadError("not yet", { code: "not-supported" });
+export async function runLogs(
+  args: readonly string[],
+  surroundings: Surroundings,
+): Promise<number> {
+  const line = read<LogsOptions>(args, surroundings, {
+    word: "logs",
+    rules: LOGS_RULES,
+    help: HELP,
+    options: { follow: false, lines: USUAL_LINES },
+  });
+  if (line === undefined) return 0;
+  const { options: { follow, lines, json }, operands } = line;
+  const { NO_COLOR, TERM } = process.env;
+  const colors = createColors(
+    process.stdout.isTTY === true && (NO_COLOR ?? "") === "" && TERM !== "dumb",
+  );
+  const path = logFilePath();
+  const show = (line: LogLine) => print(`${json ? JSON.stringify(line) : text(line, colors)}\n`);
+  const isMeant = ({ tunnel }: LogLine) =>
+    operands.length === 0 || (tunnel !== undefined && operands.includes(tunnel));
+  const stop = stopSignal();
+  // From before the look on: what is logged between the two is in neither otherwise.
+  const following = followLog(path, stop.first);
+  const first = follow ? following.next() : undefined;
+  const all = readLog(path).filter(isMeant);
+  for (const line of lines === 0 ? [] : all.slice(-lines)) show(line);
+  if (first === undefined) return 0;
+  for (let next = await first; !next.done; next = await following.next()) {
+    if (isMeant(next.value)) show(next.value);
+  }
+  return 0;
+}
+
+function text(
+  { time, level, tunnel, message }: LogLine,
+  colors: ReturnType<typeof createColors>,
+): string {
+  const paint = level === "error" || level === "fatal"
+    ? colors.red
+    : level === "warning"
+    ? colors.yellow
+    : (words: string) => words;
+  const about = tunnel === undefined ? "" : `${tunnel}: `;
+  const when = time === "" ? "" : `${localTime(time)} `;
+  return `${when}${paint(printable(`${about}${message}`))}`;
+}
+
+/** As a person's own clock shows it. */
+function localTime(time: string): string {
+  const date = new Date(time);
+  const offset = date.getTimezoneOffset() * 60_000;
+  return new Date(date.getTime() - offset).toISOString().slice(0, 19).replace("T", " ");
+}
+
+function printable(words: string): string {
+  // deno-lint-ignore no-control-regex -- they are what this is about
+  return words.replace(/[\x00-\x1f\x7f-\x9f]/g, "?");
 }

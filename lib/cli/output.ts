@@ -27,6 +27,8 @@ export interface OutputOptions {
 /** Where lines appear. */
 export interface Screen {
   readonly color: boolean;
+  /** Whether what a person reads is a terminal of this process, which can draw over it. */
+  readonly terminal?: boolean;
   /** Shows a line that a script reads. */
   readonly out: (line: string) => void;
   /** Shows a line that a person reads. */
@@ -38,6 +40,7 @@ export function terminalScreen(): Screen {
   let stdout: NodeJS.WriteStream | undefined;
   return {
     color: useColors(),
+    terminal: process.stderr.isTTY === true && process.env["TERM"] !== "dumb",
     out: (line) => {
       // Not before it is needed: -W and a command have a handle of their own on it.
       stdout ??= process.stdout.on("error", () => {});
@@ -124,6 +127,22 @@ export class Output {
     if (json && carriesData) this.#log(line);
     else if (json) this.screen.out(line);
     else if (verbosity >= 0 && words !== undefined) this.#say("fairlead:", words);
+  }
+
+  /** Whether lines can be drawn in place: they go to a terminal, and to a person. */
+  get isTerminal(): boolean {
+    const { json, verbosity, logFile } = this.#options;
+    return this.screen.terminal === true && !json && verbosity >= 0 && logFile === undefined;
+  }
+
+  /**
+   * Draws a line that will be drawn over, no wider than the terminal.
+   *
+   * @param words The line.
+   */
+  draw(words: string): void {
+    const columns = process.stderr.columns ?? 80;
+    this.screen.err(printable(`fairlead: ${words}`).slice(0, columns - 1));
   }
 
   /**

@@ -6,8 +6,9 @@
 import { lstatSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import process from "node:process";
-import { type ErrorCode, FairleadError, messageOf, systemCodeOf } from "../errors.ts";
+import { FairleadError, messageOf, systemCodeOf } from "../errors.ts";
 import type { Prompter } from "../ssh/prompter.ts";
+import { errorFrom } from "./failure.ts";
 import { isMapping, jsonLines, type Lines, protocolError } from "./lines.ts";
 import {
   type ClientLine,
@@ -172,7 +173,7 @@ export class ControlClient {
     if (!isMapping(value)) return this.#end(protocolError("the answer is none"));
     const { id, event, question, error } = value;
     if (typeof id !== "number") {
-      if (isMapping(error)) this.#end(errorFrom(error));
+      if (isMapping(error)) this.#end(received(error));
       return;
     }
     const pending = this.#pending.get(id);
@@ -181,13 +182,13 @@ export class ControlClient {
     else if (typeof question === "number") void this.#answer(id, question, value, pending);
     else {
       this.#pending.delete(id);
-      if (isMapping(error)) pending.reject(errorFrom(error));
+      if (isMapping(error)) pending.reject(received(error));
       else pending.resolve(value["result"]);
     }
   }
 
   #welcome(value: unknown): void {
-    if (isMapping(value) && isMapping(value["error"])) return this.#end(errorFrom(value["error"]));
+    if (isMapping(value) && isMapping(value["error"])) return this.#end(received(value["error"]));
     const { fairlead, protocol, pid, serves } = isMapping(value) ? value : {};
     const [oldest, newest] = Array.isArray(protocol) ? protocol : [];
     if (typeof fairlead !== "string" || typeof oldest !== "number" || typeof newest !== "number") {
@@ -252,10 +253,10 @@ export class ControlClient {
   }
 }
 
-function errorFrom({ code, message, hint }: Readonly<Record<string, unknown>>): FairleadError {
-  return new FairleadError(String(message), {
-    // Codes that this version does not know are passed on as they are.
-    code: String(code) as ErrorCode,
+function received({ code, message, hint }: Readonly<Record<string, unknown>>): FairleadError {
+  return errorFrom({
+    code: String(code),
+    message: String(message),
     ...(typeof hint === "string" ? { hint } : {}),
   });
 }

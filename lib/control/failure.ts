@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { FairleadError, messageOf } from "../errors.ts";
+import { type ErrorCode, FairleadError, messageOf } from "../errors.ts";
 import type { ControlError } from "./protocol.ts";
 import type { Failure } from "./status.ts";
 
@@ -27,4 +27,18 @@ export function controlError(error: unknown): ControlError {
  */
 export function failureOf(error: unknown): Failure {
   return { ...controlError(error), time: new Date().toISOString() };
+}
+
+/**
+ * An error that has travelled.
+ *
+ * @param error What came.
+ * @param about What it is about, where that is to be said.
+ * @returns What can be thrown and shown. Codes that this version does not know stay as they are.
+ */
+export function errorFrom({ code, message, hint }: ControlError, about?: string): FairleadError {
+  return new FairleadError(about === undefined ? message : `${about}: ${message}`, {
+    code: code as ErrorCode,
+    ...(hint === undefined ? {} : { hint }),
+  });
 }

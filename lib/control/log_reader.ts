@@ -56,19 +56,18 @@ export async function* followLog(path: string, signal: AbortSignal): AsyncGenera
           }
         }
       }
-      // The old one was read to its end before: whoever writes goes on in the new one alone.
-      if (isReplaced(path, file)) {
-        const old = file;
-        const tail = old === undefined ? Buffer.alloc(0) : read(old, position);
-        if (tail.length > 0) continue;
-        const next = open(path);
-        if (next !== undefined) {
-          if (old !== undefined) closeSync(old);
-          file = next;
-          position = 0;
-          rest = Buffer.alloc(0);
-          continue;
-        }
+      const next = successor(path, file);
+      // Whoever writes goes on in the new one alone: what the old one has is all there will be.
+      if (next !== undefined && (file === undefined || read(file, position).length === 0)) {
+        if (file !== undefined) closeSync(file);
+        file = next;
+        position = 0;
+        rest = Buffer.alloc(0);
+        continue;
+      }
+      if (next !== undefined) {
+        closeSync(next);
+        continue;
       }
       await sleep(PAUSE, undefined, { signal }).catch(() => {});
     }
@@ -90,12 +89,25 @@ function read(file: number, position: number): Buffer {
   return chunk.subarray(0, readSync(file, chunk, 0, CHUNK, position));
 }
 
-function isReplaced(path: string, file: number | undefined): boolean {
+/** @returns The file that was begun after this one, open; several may have been meanwhile. */
+function successor(path: string, file: number | undefined): number | undefined {
+  if (file === undefined) return open(path);
+  const own = fstatSync(file).ino;
+  const files = Array.from({ length: OLD_FILES + 1 }, (_, number) => {
+    return number === 0 ? path : `${path}.${number}`;
+  });
+  const at = files.findIndex((path) => inodeOf(path) === own);
+  if (at === 0) return undefined;
+  // Where it is gone for good, the oldest that is left is the next one.
+  const next = at > 0 ? files[at - 1] : files.findLast((path) => inodeOf(path) !== undefined);
+  return next === undefined ? undefined : open(next);
+}
+
+function inodeOf(path: string): number | undefined {
   try {
-    const { ino } = statSync(path);
-    return file === undefined || ino !== fstatSync(file).ino;
+    return statSync(path).ino;
   } catch {
-    return false;
+    return undefined;
   }
 }
 

@@ -1,0 +1,108 @@
+/**
+ * The process that keeps named tunnels: in the background, or in front with `up --foreground`.
+ *
+ * @module
+ */
+import process from "node:process";
+import { type ControlServer, serveControl } from "../control/server.ts";
+import { handlersOf, type ProcessActions } from "../control/handlers.ts";
+import { LogFile, logFilePath, logInto } from "../control/log_file.ts";
+import { controlSocketPath } from "../control/socket_path.ts";
+import { sayStarted } from "../control/start.ts";
+import { Supervisor } from "../control/supervisor.ts";
+import { codeOf, messageOf } from "../errors.ts";
+import { logger } from "../log.ts";
+import { metricsActions } from "./metrics_actions.ts";
+import { type StopSignal, stopSignal } from "./signals.ts";
+import { VERSION } from "./version.ts";
+
+const log = logger("control");
+
+/** Milliseconds that it waits for its first tunnel. */
+const PATIENCE = 30_000;
+/** Milliseconds for the last of them to go after a second signal. */
+const FORCE_TIMEOUT = 1_000;
+
+/**
+ * Keeps tunnels until none is left. Nothing of the terminal is kept, and no folder.
+ *
+ * @returns The exit status.
+ */
+export async function runInBackground(): Promise<number> {
+  process.chdir("/");
+  const file = new LogFile(logFilePath());
+  logInto(file);
+  for (const event of ["uncaughtException", "unhandledRejection"] as const) {
+    process.on(event, (error: unknown) => {
+      const reason = error instanceof Error ? error.stack ?? error.message : String(error);
+      log.fatal("this is a mistake in fairlead itself: {reason}", { reason });
+      process.exit(255);
+    });
+  }
+  const stop = stopSignal();
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => end = resolve);
+  const supervisor = new Supervisor({ version: VERSION, onEmpty: () => end() });
+  const metrics = metricsActions(() => supervisor.status());
+  let server: ControlServer;
+  try {
+    server = await serve(supervisor, metrics);
+  } catch (error) {
+    // Another one was faster, and will be asked.
+    const served = codeOf(error) === "address-in-use";
+    sayStarted(served ? undefined : error);
+    return served ? 0 : 255;
+  }
+  log.info("fairlead {version} keeps tunnels, as process {pid}", {
+    version: VERSION,
+    pid: process.pid,
+  });
+  sayStarted();
+  const patience = setTimeout(() => supervisor.size === 0 && end(), PATIENCE);
+  stop.first.addEventListener("abort", end);
+  await ended;
+  clearTimeout(patience);
+  const closing = server.close();
+  await closeTunnels(supervisor, stop);
+  await Promise.all([closing, metrics.close()]);
+  log.info("process {pid} ends", { pid: process.pid });
+  file.close();
+  return stop.first.aborted ? stop.status() : 0;
+}
+
+/**
+ * Has the tunnels of a process be seen and changed from others.
+ *
+ * @param supervisor The tunnels.
+ * @param actions What the process does besides.
+ * @returns The control socket.
+ * @throws {FairleadError} Where another process keeps this user's tunnels.
+ */
+export function serve(supervisor: Supervisor, actions: ProcessActions): Promise<ControlServer> {
+  return serveControl(controlSocketPath(), handlersOf(supervisor, actions), {
+    version: VERSION,
+    serves: "tunnels",
+  });
+}
+
+/**
+ * Takes all tunnels down; a second signal does not wait.
+ *
+ * @param supervisor The tunnels.
+ * @param stop The signals.
+ * @returns When nothing of them is left.
+ */
+export async function closeTunnels(supervisor: Supervisor, stop: StopSignal): Promise<void> {
+  const forced = new Promise<void>((resolve) => {
+    const force = () => {
+      supervisor.close({ force: true }).then(resolve, resolve);
+      setTimeout(resolve, FORCE_TIMEOUT);
+    };
+    if (stop.second.aborted) force();
+    stop.second.addEventListener("abort", force);
+  });
+  const closed = supervisor.close().catch((error: unknown) => {
+    log.error("{reason}", { reason: messageOf(error) });
+  });
+  await Promise.race([closed, forced]);
+}
