@@ -45,8 +45,8 @@ test("an ssh command line becomes a tunnel with the same forwards", () => {
   );
   assert.equal(
     text,
-    `# yaml-language-server: $schema=./fairlead.schema.json
-# fairlead schema > fairlead.schema.json makes the file that editors read.
+    `# yaml-language-server: $schema=.fairlead.schema.json
+# fairlead schema > .fairlead.schema.json makes the file that editors read.
 version: 1
 tunnels:
   other:

@@ -29,7 +29,7 @@ test("the file that init writes loads as it stands, and names the schema for edi
   const { tunnels } = loadConfig({ file, cwd: folder.path, home: "/home/me", environment: {} });
   assert.deepEqual(tunnels.map(({ name, host }) => [name, host]), [["mail", "other.example.com"]]);
   const text = readFileSync(file, "utf8");
-  assert.match(text, /^# yaml-language-server: \$schema=\.\/fairlead\.schema\.json\n/);
+  assert.match(text, /^# yaml-language-server: \$schema=\.fairlead\.schema\.json\n/);
   for (const line of text.split("\n")) assert.ok(line.length <= 80, line);
 });
 

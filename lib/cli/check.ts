@@ -3,15 +3,14 @@
  *
  * @module
  */
-import { homedir } from "node:os";
 import process from "node:process";
 import { createColors } from "picocolors";
-import { loadConfig } from "../config/load.ts";
 import { secretsOf } from "../config/secrets.ts";
 import { selectTunnels } from "../config/select.ts";
 import type { TunnelConfig } from "../config/tunnel_config.ts";
 import { tunnelHost, tunnelOptions } from "../control/open_tunnel.ts";
 import type { Prompter } from "../ssh/prompter.ts";
+import { oneAtATime } from "../ssh/prompter_queue.ts";
 import { printable } from "../ssh/reasons.ts";
 import type { HostConfig } from "../ssh_config/host_config.ts";
 import type { ConnectOptions, Tunnel } from "../tunnel/tunnel.ts";
@@ -22,35 +21,25 @@ import { checkHostKeys } from "./check_host_key.ts";
 import { checkKeys } from "./check_keys.ts";
 import { ListenerChecks } from "./check_listeners.ts";
 import { type Finding, fine, wrong } from "./finding.ts";
+import { CONFIG_RULE, configOf, type FileOptions, read } from "./named.ts";
 import { optionLines } from "./options.ts";
-import { Output } from "./output.ts";
+import type { Output } from "./output.ts";
 import type { Rule } from "./rules.ts";
 import { stopSignal } from "./signals.ts";
-import {
-  COMMON_RULES,
-  type CommonOptions,
-  commonOptions,
-  print,
-  readWords,
-  type Surroundings,
-} from "./subcommand.ts";
+import { COMMON_RULES, type Surroundings } from "./subcommand.ts";
 
 /** Something is wrong. */
 const WRONG = 1;
+/** What to do where an error does not say it. */
+const MEND = "mend what it names";
+const LOOK = "`fairlead -vv` and its host show each step";
 
-interface CheckOptions extends CommonOptions {
-  config: string | undefined;
+interface CheckOptions extends FileOptions {
   connect: boolean;
 }
 
 const RULES: readonly Rule<CheckOptions>[] = [
-  {
-    flags: "--config <file>",
-    help: "the fairlead.yaml; by default the one here, above, or the user's",
-    apply: (options, value) => {
-      options.config = value;
-    },
-  },
+  CONFIG_RULE,
   {
     flags: "--connect",
     help: "log in as well, and try what each forward leads to",
@@ -59,6 +48,17 @@ const RULES: readonly Rule<CheckOptions>[] = [
     },
   },
 ];
+
+const HELP = `usage: fairlead check [name...] [--config FILE] [--connect] [--json]
+
+Looks at tunnels of fairlead.yaml, by their names or groups, or at all: whether
+the file can be used, hosts resolve, keys can be read and host keys are known,
+and ports are free, or who has them. Nothing is connected to without --connect.
+
+${optionLines([...RULES, ...COMMON_RULES])}
+
+Status: 0 all is well, 1 something is wrong, 2 the file or the command line is.
+`;
 
 /**
  * Runs `fairlead check`.
@@ -70,27 +70,25 @@ const RULES: readonly Rule<CheckOptions>[] = [
  */
 export async function runCheck(
   args: readonly string[],
-  { screen, trace, use }: Surroundings,
+  surroundings: Surroundings,
 ): Promise<number> {
-  const options: CheckOptions = {
-    ...commonOptions(),
-    ...{ config: undefined, connect: false },
-  };
-  const names = readWords(args, options, RULES, "check");
-  if (options.help) return print(helpText());
-  const output = new Output(options, screen, trace);
-  use(output);
-  const environment = process.env;
-  const place = { file: options.config, cwd: process.cwd(), home: homedir(), environment };
-  const file = loadConfig(place);
-  const tunnels = selectTunnels(file, names);
+  const line = read<CheckOptions>(args, surroundings, {
+    ...{ word: "check", rules: RULES, help: HELP },
+    options: { config: undefined, connect: false },
+  });
+  if (line === undefined) return 0;
+  const { options, output } = line;
+  const file = configOf(options.config);
+  const tunnels = selectTunnels(file, line.operands);
+  const { env: environment } = process;
 
   const report = new Report(tunnels, options, output);
   const forwards = tunnels.reduce((sum, { forwards }) => sum + forwards.length, 0);
   const counted = `${count(tunnels.length, "tunnel")}, ${count(forwards, "forward")}`;
   report.add(undefined, fine("file", `${file.shown} can be used: ${counted}`));
   const stop = stopSignal();
-  const person = { prompter: personPrompter(), signal: stop.first, environment };
+  const prompter = personPrompter();
+  const person = { prompter: prompter && oneAtATime(prompter), signal: stop.first, environment };
   const checks = startChecks(tunnels, person, options.connect);
   const stopped = new Promise<void>((resolve) => {
     stop.first.addEventListener("abort", () => resolve());
@@ -135,7 +133,7 @@ function startChecks(
       await previous;
       return "failure" in read ? [] : await listeners.check(config, read.host.settings);
     });
-    before = listening;
+    before = listening.catch(() => {});
     return { config, known, listening };
   });
   // A port that is only held for the check must answer nobody.
@@ -155,7 +153,7 @@ function startChecks(
     of: started.map(({ config, known, listening }) => ({
       tunnel: config.name,
       parts: known.then((read): Part[] => {
-        if ("failure" in read) return [Promise.resolve([wrong("file", read.failure)])];
+        if ("failure" in read) return [Promise.resolve([wrong("file", read.failure, MEND)])];
         const { options, host } = read;
         const namesAgent = host.settings.identityAgent !== undefined;
         const reachable = config.via === undefined && options.proxy === undefined &&
@@ -168,7 +166,7 @@ function startChecks(
           safely("listener", listening),
           ...(opening === undefined
             ? []
-            : [safely("login", tryTunnel(config, read, opening, listeners))]),
+            : [safely("login", logsIn(host, opening)), ...tryAll(config, opening, listeners)]),
         ];
       }),
     })),
@@ -214,29 +212,30 @@ function withoutMissing(config: TunnelConfig, environment: Person["environment"]
   };
 }
 
-async function tryTunnel(
+async function logsIn({ user, name }: HostConfig, opening: Promise<Tunnel>): Part {
+  await opening;
+  return [fine("login", `login as ${user} at ${name} works`)];
+}
+
+/** One part each forward, which has nothing to say where there was no login. */
+function tryAll(
   config: TunnelConfig,
-  { host }: Read,
   opening: Promise<Tunnel>,
   listeners: ListenerChecks,
-): Promise<Finding[]> {
-  let tunnel: Tunnel;
-  try {
-    tunnel = await opening;
-  } catch (error) {
-    return [wrong("login", error)];
-  }
-  const isUp = (index: number) => {
-    const forward = config.forwards[index];
-    return forward === undefined ? Promise.resolve(false) : listeners.isUp(config, forward);
-  };
-  const tried = await Promise.all(tryForwards(config, tunnel, isUp));
-  return [fine("login", `login as ${host.user} at ${host.name} works`), ...tried.flat()];
+): Part[] {
+  const trying = opening.then((tunnel) =>
+    tryForwards(config, tunnel, (forward) => listeners.isUp(config, forward))
+  );
+  trying.catch(() => {});
+  return config.forwards.map(async (_forward, index) => {
+    const parts = await trying.catch(() => []);
+    return await parts[index] ?? [];
+  });
 }
 
 /** A mistake of a check ends neither the others nor the program. */
 function safely(what: Finding["what"], part: Part): Part {
-  return part.catch((error) => [wrong(what, error)]);
+  return part.catch((error) => [wrong(what, error, LOOK)]);
 }
 
 async function tellAll({ of }: Checks, report: Report): Promise<void> {
@@ -289,17 +288,4 @@ class Report {
 
 function count(number: number, what: string): string {
   return `${number} ${what}${number === 1 ? "" : "s"}`;
-}
-
-function helpText(): string {
-  return `usage: fairlead check [name...] [--config FILE] [--connect] [--json]
-
-Looks at tunnels of fairlead.yaml, by their names or groups, or at all: whether
-the file can be used, hosts resolve, keys can be read and host keys are known,
-and ports are free, or who has them. Nothing is connected to without --connect.
-
-${optionLines([...RULES, ...COMMON_RULES])}
-
-Status: 0 all is well, 1 something is wrong, 2 the file or the command line is.
-`;
 }

@@ -6,8 +6,9 @@
 import type { TunnelConfig } from "../config/tunnel_config.ts";
 import { type Destination, formatAddress } from "../dialer.ts";
 import { connectSocket } from "../connect.ts";
-import { codeOf } from "../errors.ts";
+import { codeOf, type ErrorCode } from "../errors.ts";
 import { formatListen, type RemoteForwardSpec } from "../forward/spec.ts";
+import type { ForwardRequest } from "../ssh_config/settings.ts";
 import { connect, type Tunnel, type TunnelOptions } from "../tunnel/tunnel.ts";
 import { type Finding, fine, wrong } from "./finding.ts";
 
@@ -19,6 +20,16 @@ const LOGIN_TIMEOUT = 120_000;
 const MOST_LOGINS = 8;
 /** Destinations of one tunnel at once. */
 const MOST_DIALS = 16;
+
+const BLOCKED = "a firewall may be in between, or the address be a wrong one";
+/** What to do about a destination, where the error does not say it. */
+const REMEDIES: { readonly [Code in ErrorCode]?: string } = {
+  "connect-refused": "check the port, and that something listens there",
+  "name-not-found": "check the spelling, or give the address",
+  timeout: BLOCKED,
+  unreachable: BLOCKED,
+};
+const OTHERWISE = "`fairlead -vv` and its host show what happens";
 
 /** Logs in. */
 export class Logins {
@@ -89,17 +100,18 @@ export class Logins {
 export function tryForwards(
   { forwards }: TunnelConfig,
   tunnel: Tunnel,
-  isUp: (index: number) => Promise<boolean>,
+  isUp: (forward: ForwardRequest) => Promise<boolean>,
 ): Promise<Finding[]>[] {
   const turn = turns(MOST_DIALS);
-  return forwards.map(({ kind, spec }, index) =>
+  return forwards.map((forward) =>
     turn(async () => {
+      const { kind, spec } = forward;
       switch (kind) {
         case "local":
           return [await answersThere(tunnel, spec.destination)];
         case "remote":
           return [
-            await listensThere(tunnel, spec, () => isUp(index)),
+            await listensThere(tunnel, spec, () => isUp(forward)),
             ...(spec.destination === undefined ? [] : [await answersHere(spec.destination)]),
           ];
         case "dynamic":
@@ -155,12 +167,8 @@ async function bounded(
   try {
     return await attempt(timer.signal);
   } catch (error) {
-    if (!timer.signal.aborted) return wrong("forward", error);
-    return wrong(
-      "forward",
-      `${late} ${ANSWER_TIMEOUT / 1000} s`,
-      "a firewall may be in between, or the address be a wrong one",
-    );
+    if (!timer.signal.aborted) return wrong("forward", error, REMEDIES[codeOf(error)] ?? OTHERWISE);
+    return wrong("forward", `${late} ${ANSWER_TIMEOUT / 1000} s`, BLOCKED);
   } finally {
     clearTimeout(timeout);
   }

@@ -55,7 +55,7 @@ async function checkOne(options: ConnectOptions, reachable: boolean): Promise<Fi
     ];
     return fine("host-key", `${key} is known: ${types.join(", ")} (${file} line ${line})`);
   } catch (error) {
-    return wrong("host-key", error);
+    return wrong("host-key", error, "name another file as knownHosts");
   }
 }
 

@@ -17,6 +17,7 @@ import { readPublicKeyFile } from "../ssh/public_key.ts";
 import type { ConnectOptions } from "../tunnel/tunnel.ts";
 import { type Finding, fine, wrong } from "./finding.ts";
 
+const NAME_IT = "name the file that ends with -cert.pub";
 /** Milliseconds for an agent to list its keys. */
 const AGENT_TIMEOUT = 5_000;
 
@@ -147,7 +148,7 @@ async function checkFile(
       `\`${add}\`, or passphrase: env:NAME`,
     );
   } catch (error) {
-    return wrong("key", error);
+    return wrong("key", error, "name the right file as identity, or make a key with ssh-keygen");
   }
 }
 
@@ -156,7 +157,7 @@ function checkText({ name, text }: NamedKey, options: ConnectOptions): Finding {
     textIdentity(name, text, options);
     return fine("key", `key ${name} can be used`);
   } catch (error) {
-    return wrong("key", error);
+    return wrong("key", error, "the variable must hold a whole private key");
   }
 }
 
@@ -165,13 +166,13 @@ async function checkCertificate(path: string): Promise<Finding> {
   try {
     const blob = await readPublicKeyFile(path);
     const certificate = blob === undefined ? undefined : readCertificate(blob);
-    if (certificate === undefined) return wrong("key", `${what} is no certificate`);
+    if (certificate === undefined) return wrong("key", `${what} is no certificate`, NAME_IT);
     const fault = validityFault(certificate, Date.now());
     return fault === undefined
       ? fine("key", `${what} is valid`)
       : wrong("key", `${what} ${fault}`, "have a new one signed");
   } catch (error) {
-    return wrong("key", `${what}: ${fileReason(error)}`);
+    return wrong("key", `${what}: ${fileReason(error)}`, NAME_IT);
   }
 }
 

@@ -17,6 +17,7 @@ import type { ForwardRequest, Settings } from "../ssh_config/settings.ts";
 import { type Finding, fine, wrong } from "./finding.ts";
 import { ownerWords, portOwner } from "./port_owner.ts";
 
+const NEW_PATH = "choose another path";
 /** Milliseconds for our own background process to say what it has. */
 const STATUS_TIMEOUT = 3_000;
 
@@ -29,7 +30,13 @@ interface Held {
 /** Tries listeners, one after the other. */
 export class ListenerChecks {
   readonly #held: Held[] = [];
+  readonly #ask: () => Promise<Status | undefined>;
   #status: Promise<Status | undefined> | undefined;
+
+  /** @param ask Asks our own background process what it has; nothing where there is none. */
+  constructor(ask: () => Promise<Status | undefined> = askStatus) {
+    this.#ask = ask;
+  }
 
   /**
    * Tries all listeners of a tunnel.
@@ -54,21 +61,20 @@ export class ListenerChecks {
    * @returns Whether it listens.
    */
   async isUp(config: TunnelConfig, forward: ForwardRequest): Promise<boolean> {
-    const own = ofConfig((await this.status())?.tunnels ?? [], config);
+    const own = ofConfig(await this.#up(), config);
     const text = formatForward(forward.spec);
     return own?.forwards.some((one) =>
       one.kind === forward.kind && one.state === "listening" && one.forward === text
     ) === true;
   }
 
-  /** Asks the background process, once, what it has. */
-  status(): Promise<Status | undefined> {
-    return this.#status ??= askStatus();
-  }
-
   /** Ends all of them. */
   async close(): Promise<void> {
     await Promise.all(this.#held.map(({ listener }) => listener.close()));
+  }
+
+  async #up(): Promise<readonly TunnelStatus[]> {
+    return (await (this.#status ??= this.#ask()))?.tunnels ?? [];
   }
 
   async #checkOne(
@@ -101,7 +107,7 @@ export class ListenerChecks {
           `choose another, such as ${8000 + ("port" in where ? where.port : 0)}`,
         );
       }
-      return wrong("listener", error);
+      return wrong("listener", error, "path" in where ? NEW_PATH : "choose another address");
     }
   }
 
@@ -111,7 +117,7 @@ export class ListenerChecks {
     what: string,
     error: unknown,
   ): Promise<Finding> {
-    const tunnels = (await this.status())?.tunnels ?? [];
+    const tunnels = await this.#up();
     const holder = tunnels.find((tunnel) => listensOn(tunnel, where));
     if (holder !== undefined) {
       if (holder === ofConfig(tunnels, config)) {
@@ -123,7 +129,7 @@ export class ListenerChecks {
         "choose another, or end that one with fairlead down",
       );
     }
-    if ("path" in where) return wrong("listener", error);
+    if ("path" in where) return wrong("listener", error, NEW_PATH);
     const { bind } = where;
     const owner = await portOwner(where.port, bind === undefined ? ["127.0.0.1", "::1"] : [bind]);
     if (owner?.pid === process.pid) {

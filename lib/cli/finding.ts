@@ -34,11 +34,10 @@ export function fine(what: Subject, detail: string): Finding {
  *
  * @param what What was looked at.
  * @param found What was found, or thrown.
- * @param remedy What to do; by default what the error says.
+ * @param remedy What to do, where what was thrown does not say it itself.
  * @returns The finding.
  */
-export function wrong(what: Subject, found: unknown, remedy?: string): Finding {
-  const hint = remedy ?? (found instanceof FairleadError ? found.hint : undefined);
-  const detail = messageOf(found);
-  return { what, ok: false, detail, ...(hint === undefined ? {} : { remedy: hint }) };
+export function wrong(what: Subject, found: unknown, remedy: string): Finding {
+  const hint = found instanceof FairleadError ? found.hint : undefined;
+  return { what, ok: false, detail: messageOf(found), remedy: hint ?? remedy };
 }

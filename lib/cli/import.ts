@@ -22,18 +22,11 @@ import {
   type Place,
   writtenPath,
 } from "./import_command_line.ts";
+import { read } from "./named.ts";
 import { writeNewFile } from "./new_file.ts";
 import { optionLines } from "./options.ts";
-import { Output } from "./output.ts";
 import type { Rule } from "./rules.ts";
-import {
-  COMMON_RULES,
-  type CommonOptions,
-  commonOptions,
-  print,
-  readWords,
-  type Surroundings,
-} from "./subcommand.ts";
+import { COMMON_RULES, type CommonOptions, print, type Surroundings } from "./subcommand.ts";
 
 const FORM = "fairlead import [-F file] HOST... | --all | -- ssh -L ... host";
 
@@ -67,6 +60,16 @@ const RULES: readonly Rule<ImportOptions>[] = [
   },
 ];
 
+const HELP = `usage: fairlead import [-F file] HOST...    their forwards in ssh_config
+       fairlead import [-F file] --all      those of every host there
+       fairlead import -- ssh -L ... host   a command line of ssh or autossh
+
+Prints a fairlead.yaml with the same forwards. Besides them a host of ssh_config
+stays where it is: its tunnel names the alias.
+
+${optionLines([...RULES, ...COMMON_RULES])}
+`;
+
 /**
  * Runs `fairlead import`.
  *
@@ -77,18 +80,15 @@ const RULES: readonly Rule<ImportOptions>[] = [
  */
 export async function runImport(
   args: readonly string[],
-  { screen, trace, use }: Surroundings,
+  surroundings: Surroundings,
 ): Promise<number> {
   const { own, command } = parts(args);
-  const options: ImportOptions = {
-    ...commonOptions(),
-    ...{ all: false, configFile: undefined, file: undefined },
-  };
-  const hosts = readWords(own, options, RULES, "import");
-  if (options.help) return print(helpText());
-  const output = new Output(options, screen, trace);
-  use(output);
-
+  const line = read<ImportOptions>(own, surroundings, {
+    ...{ word: "import", rules: RULES, help: HELP },
+    options: { all: false, configFile: undefined, file: undefined },
+  });
+  if (line === undefined) return 0;
+  const { options, operands: hosts, output } = line;
   const place = { cwd: process.cwd(), home: homedir() };
   const imported = command === undefined
     ? await importHosts(hosts, options, place)
@@ -198,16 +198,4 @@ async function importHost(
     },
     forwards: settings.clearAllForwardings ? [] : settings.forwards,
   };
-}
-
-function helpText(): string {
-  return `usage: fairlead import [-F file] HOST...    their forwards in ssh_config
-       fairlead import [-F file] --all      those of every host there
-       fairlead import -- ssh -L ... host   a command line of ssh or autossh
-
-Prints a fairlead.yaml with the same forwards. Besides them a host of ssh_config
-stays where it is: its tunnel names the alias.
-
-${optionLines([...RULES, ...COMMON_RULES])}
-`;
 }

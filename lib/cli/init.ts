@@ -7,14 +7,12 @@ import { CONFIG_NAMES } from "../config/find.ts";
 import { SCHEMA_FILE, startingFile } from "../config/starting_file.ts";
 import { writeNewFile } from "./new_file.ts";
 import { optionLines } from "./options.ts";
-import { Output } from "./output.ts";
+import { read } from "./named.ts";
 import type { Rule } from "./rules.ts";
 import {
   COMMON_RULES,
   type CommonOptions,
-  commonOptions,
   print,
-  readWords,
   refuseMore,
   type Surroundings,
 } from "./subcommand.ts";
@@ -35,6 +33,14 @@ const RULES: readonly Rule<InitOptions>[] = [
   },
 ];
 
+const HELP = `usage: ${FORM}
+
+Writes a fairlead.yaml to begin with, which says in comments what can stand
+there. A file that is there already is left alone.
+
+${optionLines([...RULES, ...COMMON_RULES])}
+`;
+
 /**
  * Runs `fairlead init`.
  *
@@ -45,14 +51,14 @@ const RULES: readonly Rule<InitOptions>[] = [
  */
 export function runInit(
   args: readonly string[],
-  { screen, trace, use }: Surroundings,
+  surroundings: Surroundings,
 ): number {
-  const options: InitOptions = { ...commonOptions(), force: false };
-  const operands = readWords(args, options, RULES, "init");
-  if (options.help) return print(helpText());
+  const line = read<InitOptions>(args, surroundings, {
+    ...{ word: "init", rules: RULES, help: HELP, options: { force: false } },
+  });
+  if (line === undefined) return 0;
+  const { options, operands, output } = line;
   refuseMore(operands, 1, FORM);
-  const output = new Output(options, screen, trace);
-  use(output);
   const [file = CONFIG_NAMES[0] as string] = operands;
   writeNewFile(file, startingFile(), {
     force: options.force,
@@ -70,15 +76,5 @@ function nextSteps(file: string): string {
   fairlead schema > ${SCHEMA_FILE}   # beside it, for the editor
   fairlead check${named}              # what is wrong, before you need it
   fairlead up${named}                 # in the background, until fairlead down
-`;
-}
-
-function helpText(): string {
-  return `usage: ${FORM}
-
-Writes a fairlead.yaml to begin with, which says in comments what can stand
-there. A file that is there already is left alone.
-
-${optionLines([...RULES, ...COMMON_RULES])}
 `;
 }

@@ -5,10 +5,10 @@
  */
 
 /** The file with the JSON Schema that the first line of a fairlead.yaml names for editors. */
-export const SCHEMA_FILE = "fairlead.schema.json";
+export const SCHEMA_FILE = ".fairlead.schema.json";
 
 /** What tells an editor (the YAML language server) which schema a fairlead.yaml has. */
-export const SCHEMA_LINE = `# yaml-language-server: $schema=./${SCHEMA_FILE}`;
+export const SCHEMA_LINE = `# yaml-language-server: $schema=${SCHEMA_FILE}`;
 
 /**
  * The text of a fairlead.yaml that says what can stand in one. It loads as it is.
