@@ -1,6 +1,6 @@
 /** What is wrong with named tunnels, before anybody needs them. */
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
@@ -20,11 +20,12 @@ import type { Prompter } from "../lib/ssh/prompter.ts";
 import { emptySettings } from "../lib/ssh_config/settings.ts";
 import type { ConnectOptions } from "../lib/tunnel/tunnel.ts";
 import { makeAuthority } from "./support/certificates.ts";
+import { scriptCommand } from "./support/fairlead.ts";
 import { type KeyPair, knownHostsLine, makeKey } from "./support/keys.ts";
 import { startAgent } from "./support/ssh_agent.ts";
 import { type SshServer, startSshd } from "./support/sshd.ts";
 import { echoServer, type Peer, refusingPort } from "./support/tcp.ts";
-import { freePort, need, skipUnless, start, tempDir, waitFor } from "./support/tools.ts";
+import { freePort, need, run, skipUnless, start, tempDir, waitFor } from "./support/tools.ts";
 
 const skip = skipUnless("sshd", "ssh-keygen", "ssh-agent");
 const PERSON: Prompter = {
@@ -279,6 +280,45 @@ s=socket.socket(); s.bind(("127.0.0.1",${port})); s.listen(); print("up",flush=T
   }
   assert.equal(await portOwner(port), undefined);
 });
+
+test(
+  "without privileges there is no port 80, and others' processes have no names",
+  onlyRoot(),
+  async () => {
+    const file = join(folder.path, "nobody.yaml");
+    // Nobody else's files are in it.
+    chmodSync(folder.path, 0o755);
+    writeFileSync(
+      file,
+      `version: 1\ntunnels: { t: { host: 127.0.0.1, sshConfig: none, forwards: [
+      { local: "80:a:1" }, { local: "127.0.0.1:${echo.port}:a:1" }] } }`,
+      { mode: 0o644 },
+    );
+    const [command, before] = scriptCommand("tests/support/fixtures/as_nobody.ts");
+    const env = { HOME: folder.path, SSH_AUTH_SOCK: undefined };
+    const args = [...before, "check", "-q", "--config", file];
+    const { stdout, stderr } = await run(command, args, { env });
+    assert.ok(
+      stdout.includes(
+        "t  wrong  port 80: this user may not listen below 1024; choose another, such as",
+      ),
+      stdout + stderr,
+    );
+    const taken =
+      `t  wrong  port 127.0.0.1:${echo.port} is taken by a process of the user root; choose`;
+    assert.ok(stdout.includes(taken), stdout + stderr);
+  },
+);
+
+/** Who is nobody has no privileges; only root can become nobody, and only Linux tells the limit. */
+function onlyRoot(): { skip?: string } {
+  if (skip.skip !== undefined) return skip;
+  if (process.platform !== "linux" || process.getuid?.() !== 0) {
+    return { skip: "not root on Linux" };
+  }
+  const first = readFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start", "utf8");
+  return Number(first) > 80 ? {} : { skip: "anybody may listen on port 80 here" };
+}
 
 test("who has a port is said as far as the system tells", () => {
   assert.equal(ownerWords({ pid: 812, name: "nginx" }), "nginx (process 812)");

@@ -4,14 +4,12 @@
  * @module
  */
 import process from "node:process";
-import { createColors } from "picocolors";
 import { secretsOf } from "../config/secrets.ts";
 import { selectTunnels } from "../config/select.ts";
 import type { TunnelConfig } from "../config/tunnel_config.ts";
 import { tunnelHost, tunnelOptions } from "../control/open_tunnel.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import { oneAtATime } from "../ssh/prompter_queue.ts";
-import { printable } from "../ssh/reasons.ts";
 import type { HostConfig } from "../ssh_config/host_config.ts";
 import type { ConnectOptions, Tunnel } from "../tunnel/tunnel.ts";
 import { personPrompter } from "./askpass.ts";
@@ -20,10 +18,10 @@ import { checkHost, firstHop } from "./check_host.ts";
 import { checkHostKeys } from "./check_host_key.ts";
 import { checkKeys } from "./check_keys.ts";
 import { ListenerChecks } from "./check_listeners.ts";
+import { CheckReport, counted } from "./check_report.ts";
 import { type Finding, fine, wrong } from "./finding.ts";
 import { CONFIG_RULE, configOf, type FileOptions, read } from "./named.ts";
 import { optionLines } from "./options.ts";
-import type { Output } from "./output.ts";
 import type { Rule } from "./rules.ts";
 import { stopSignal } from "./signals.ts";
 import { COMMON_RULES, type Surroundings } from "./subcommand.ts";
@@ -82,10 +80,10 @@ export async function runCheck(
   const tunnels = selectTunnels(file, line.operands);
   const { env: environment } = process;
 
-  const report = new Report(tunnels, options, output);
+  const report = new CheckReport(tunnels, options, output);
   const forwards = tunnels.reduce((sum, { forwards }) => sum + forwards.length, 0);
-  const counted = `${count(tunnels.length, "tunnel")}, ${count(forwards, "forward")}`;
-  report.add(undefined, fine("file", `${file.shown} can be used: ${counted}`));
+  const words = `${counted(tunnels.length, "tunnel")}, ${counted(forwards, "forward")}`;
+  report.add(undefined, fine("file", `${file.shown} can be used: ${words}`));
   const stop = stopSignal();
   const prompter = personPrompter();
   const person = { prompter: prompter && oneAtATime(prompter), signal: stop.first, environment };
@@ -238,54 +236,10 @@ function safely(what: Finding["what"], part: Part): Part {
   return part.catch((error) => [wrong(what, error, LOOK)]);
 }
 
-async function tellAll({ of }: Checks, report: Report): Promise<void> {
+async function tellAll({ of }: Checks, report: CheckReport): Promise<void> {
   for (const { tunnel, parts } of of) {
     for (const part of await parts) {
       for (const finding of await part) report.add(tunnel, finding);
     }
   }
-}
-
-/** Shows what was found. */
-class Report {
-  readonly #options: CheckOptions;
-  readonly #output: Output;
-  readonly #width: number;
-  readonly #colors: ReturnType<typeof createColors>;
-  #checks = 0;
-  /** How much is wrong so far. */
-  wrong = 0;
-
-  constructor(tunnels: readonly TunnelConfig[], options: CheckOptions, output: Output) {
-    this.#options = options;
-    this.#output = output;
-    this.#width = Math.max(1, ...tunnels.map(({ name }) => name.length));
-    this.#colors = createColors(output.screen.color && process.stdout.isTTY === true);
-  }
-
-  add(tunnel: string | undefined, finding: Finding): void {
-    this.#checks++;
-    if (!finding.ok) this.wrong++;
-    const { json, verbosity } = this.#options;
-    if (json) return this.#output.event({ event: "check", tunnel, ...finding });
-    if (verbosity < 0 && finding.ok) return;
-    const { ok, detail, remedy } = finding;
-    const word = ok ? this.#colors.green("ok   ") : this.#colors.red("wrong");
-    const words = printable(remedy === undefined ? detail : `${detail}; ${remedy}`);
-    this.#output.screen.out(`${(tunnel ?? "-").padEnd(this.#width)}  ${word}  ${words}`);
-  }
-
-  end(): void {
-    const { json, verbosity } = this.#options;
-    if (json) {
-      return this.#output.event({ event: "checked", checks: this.#checks, wrong: this.wrong });
-    }
-    if (verbosity < 0) return;
-    const outcome = this.wrong === 0 ? "all ok" : `${this.wrong} wrong`;
-    this.#output.screen.out(`${count(this.#checks, "check")}, ${outcome}`);
-  }
-}
-
-function count(number: number, what: string): string {
-  return `${number} ${what}${number === 1 ? "" : "s"}`;
 }
