@@ -379,7 +379,7 @@ test("a port that the tunnel itself has, or another one that is up, is told as s
   const spec = parseLocalForward(`${port}:a:1`);
   const own = { ...PLAIN(), forwards: [{ kind: "local" as const, spec }] };
   assert.deepEqual(lines(await checks.check(own, emptySettings())), [
-    `ok port ${port} has the tunnel itself, which is up`,
+    `ok port ${port} is held by the tunnel itself, which is up`,
   ]);
   assert.deepEqual(lines(await checks.check({ ...own, name: "u" }, emptySettings())), [
     `wrong port ${port} is taken by the tunnel t of /f/fairlead.yaml, which is up; choose another, ` +

@@ -4,6 +4,7 @@
  * @module
  */
 import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { secretsOf } from "../config/secrets.ts";
 import { selectTunnels } from "../config/select.ts";
 import type { TunnelConfig } from "../config/tunnel_config.ts";
@@ -30,6 +31,8 @@ import { COMMON_RULES, type Surroundings } from "./subcommand.ts";
 const WRONG = 1;
 /** What to do where an error does not say it. */
 const MEND = "mend what it names";
+/** Milliseconds for files and agents, which may be on a disk that does not answer. */
+const LONGEST = 15_000;
 const LOOK = "`fairlead -vv` and its host show each step";
 
 interface CheckOptions extends FileOptions {
@@ -159,8 +162,8 @@ function startChecks(
         const opening = opened.get(config.name);
         return [
           safely("host", checkHost(config, options)),
-          safely("key", checkKeys(config, options, person.environment, namesAgent)),
-          safely("host-key", checkHostKeys(options, reachable)),
+          safely("key", checkKeys(config, options, person.environment, namesAgent), LONGEST),
+          safely("host-key", checkHostKeys(options, reachable), LONGEST),
           safely("listener", listening),
           ...(opening === undefined
             ? []
@@ -231,9 +234,21 @@ function tryAll(
   });
 }
 
-/** A mistake of a check ends neither the others nor the program. */
-function safely(what: Finding["what"], part: Part): Part {
-  return part.catch((error) => [wrong(what, error, LOOK)]);
+/** A mistake of a check ends neither the others nor the program, and none is waited for for ever. */
+async function safely(what: Finding["what"], part: Part, within?: number): Part {
+  const late = new AbortController();
+  const tooLate = within === undefined
+    ? []
+    : [sleep(within, [wrong(what, `${what}: no answer within ${within / 1000} s`, LOOK)], {
+      signal: late.signal,
+    })];
+  try {
+    return await Promise.race([part, ...tooLate]);
+  } catch (error) {
+    return [wrong(what, error, LOOK)];
+  } finally {
+    late.abort();
+  }
 }
 
 async function tellAll({ of }: Checks, report: CheckReport): Promise<void> {

@@ -153,7 +153,7 @@ async function listensThere(
       return fine("forward", `the server listens on ${where}`);
     } catch (error) {
       if (codeOf(error) !== "address-in-use" || !await isUp()) throw error;
-      return fine("forward", `${where} on the server has the tunnel itself, which is up`);
+      return fine("forward", `${where} on the server is held by the tunnel itself, which is up`);
     }
   });
 }

@@ -121,7 +121,7 @@ export class ListenerChecks {
     const holder = tunnels.find((tunnel) => listensOn(tunnel, where));
     if (holder !== undefined) {
       if (holder === ofConfig(tunnels, config)) {
-        return fine("listener", `${what} has the tunnel itself, which is up`);
+        return fine("listener", `${what} is held by the tunnel itself, which is up`);
       }
       return wrong(
         "listener",

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fairlead } from "../support/fairlead.ts";
 import { emptyHome, type Home } from "../support/home.ts";
+import { defaultsFor } from "../support/named_tunnels.ts";
 import { sshOptions, type SshServer, startSshd } from "../support/sshd.ts";
 import { echoServer, type Peer } from "../support/tcp.ts";
 import { freePort, skipUnless } from "../support/tools.ts";
@@ -65,4 +66,34 @@ test("what is wrong gives status 1, and a file that cannot be used gives 2", asy
   assert.deepEqual([status, stdout], [2, ""]);
   assert.match(stderr, /tunnels\.a\.hots: unknown key; did you mean host\?\n/);
   assert.match(stderr, /tunnels\.c: /);
+});
+
+test("a tunnel that is up holds its own ports; another one's are taken", skip, async () => {
+  const [port, remote] = [await freePort(), await freePort()];
+  const at = { cwd: home.path, env: { ...home.env, XDG_RUNTIME_DIR: join(home.path, "run") } };
+  const forwards = `
+    forwards:
+      - local: ${port}:127.0.0.1:${echo.port}
+      - remote: ${remote}:127.0.0.1:${echo.port}
+`;
+  const [own, other] = [join(home.path, "own.yaml"), join(home.path, "other.yaml")];
+  writeFileSync(own, `${defaultsFor(sshd)}tunnels:\n  a:\n    host: 127.0.0.1${forwards}`);
+  writeFileSync(other, `${defaultsFor(sshd)}tunnels:\n  b:\n    host: 127.0.0.1${forwards}`);
+  const up = await fairlead(["up", "--config", own], at);
+  try {
+    assert.equal(up.status, 0, up.stderr);
+    const same = await fairlead(["check", "--config", own, "--connect"], at);
+    assert.equal(same.status, 0, same.stdout);
+    assert.ok(same.stdout.includes(`port ${port} is held by the tunnel itself, which is up\n`));
+    assert.ok(same.stdout.includes(`${remote} on the server is held by the tunnel itself`));
+    const others = await fairlead(["check", "-q", "--config", other], at);
+    assert.equal(others.status, 1);
+    assert.equal(
+      others.stdout,
+      `b  wrong  port ${port} is taken by the tunnel a of ${own}, which is up; choose another, or ` +
+        "end that one with fairlead down\n",
+    );
+  } finally {
+    await fairlead(["down"], at);
+  }
 });
