@@ -217,14 +217,14 @@ test("a host key is known, pinned, or not, by the policy", skip, async () => {
   ]);
   const strict = { host: "gone.example", port: 22, strictHostKeyChecking: "yes" } as const;
   assert.deepEqual(await of(strict), [
-    `wrong host key of gone.example is not known; check what \`ssh-keyscan gone.example | tee -a ` +
-    `${file} | ssh-keygen -lf -\` shows with the server's administrator`,
+    "wrong host key of gone.example is not known; `ssh-keyscan gone.example >new`, check what " +
+    "`ssh-keygen -lf new` shows with the server's administrator, then `cat new >>" + file + "`",
   ]);
   assert.match((await of(strict, false))[0] ?? "", /; add its line to .*, or its fingerprint as/);
   const said = async (options: Partial<ConnectOptions>) =>
     (await of({ host: "new.example", ...options }))[0] ?? "";
   assert.match(await said({ prompter: PERSON }), /^ok .* you will be asked about it$/);
-  assert.match(await said({}), /^wrong .* is not known; check what `ssh-keyscan -p 2222 new/);
+  assert.match(await said({}), /^wrong .* is not known; `ssh-keyscan -p 2222 new\.example >/);
   assert.match(await said({ strictHostKeyChecking: "accept-new" }), /^ok .*\(accept-new\)$/);
   assert.match(await said({ strictHostKeyChecking: "no" }), /^ok .*\(hostKeyPolicy off\)$/);
   assert.deepEqual(
@@ -414,6 +414,8 @@ tunnels:
     forwards: [{ local: "0:${good}" }]
   inner:${reach(closed)}
     jump: open
+  behind:${reach(closed)}
+    jump: stranger
 `;
   const { status, out } = await checked(yaml, "--connect");
   assert.equal(status, 1);
@@ -443,7 +445,12 @@ tunnels:
   assert.match(stranger, /^wrong .*; name the right private key with -i/);
   assert.deepEqual(more, []);
   assert.equal(of("inner").at(-1), `ok     login as ${closed.user} at 127.0.0.1 works`);
-  assert.match(out.at(-1) ?? "", /^\d+ checks, 8 wrong$/);
+  assert.equal(
+    of("behind").at(-1),
+    "wrong  the tunnel stranger, which it leads through, could not be had; see what is wrong with " +
+      "that one",
+  );
+  assert.match(out.at(-1) ?? "", /^\d+ checks, 9 wrong$/);
 });
 
 test("as JSON each check is an object, and the last one counts them", skip, async () => {

@@ -9,6 +9,7 @@ import { secretsOf } from "../config/secrets.ts";
 import { selectTunnels } from "../config/select.ts";
 import type { TunnelConfig } from "../config/tunnel_config.ts";
 import { tunnelHost, tunnelOptions } from "../control/open_tunnel.ts";
+import { SessionError } from "../errors.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import { oneAtATime } from "../ssh/prompter_queue.ts";
 import type { HostConfig } from "../ssh_config/host_config.ts";
@@ -145,7 +146,19 @@ function startChecks(
     const opening = known.then(async (read) => {
       await released;
       if ("failure" in read) throw read.failure;
-      return await logins.open(config.name, read.options, through);
+      return await logins.open(
+        config.name,
+        read.options,
+        through?.catch(() => {
+          throw new SessionError(
+            `the tunnel ${config.via}, which it leads through, could not be had`,
+            {
+              code: "connect-failed",
+              hint: "see what is wrong with that one",
+            },
+          );
+        }),
+      );
     });
     opening.catch(() => {});
     opened.set(config.name, opening);

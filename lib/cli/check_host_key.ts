@@ -75,12 +75,14 @@ function unknown(
       return fine("host-key", `${key} is not known yet: you will be asked about it`);
   }
   const scan = `ssh-keyscan ${port === 22 ? "" : `-p ${port} `}${host}`;
-  const into = file === undefined ? "" : ` | tee -a ${file}`;
+  const into = file ?? "a known_hosts file";
   return wrong(
     "host-key",
     `${key} is not known`,
     reachable
-      ? `check what \`${scan}${into} | ssh-keygen -lf -\` shows with the server's administrator`
-      : `add its line to ${file ?? "a known_hosts file"}, or its fingerprint as hostKey: SHA256:…`,
+      // What is added is what was checked: a second scan might find another key.
+      ? `\`${scan} >new\`, check what \`ssh-keygen -lf new\` shows with the server's ` +
+        `administrator, then \`cat new >>${into}\``
+      : `add its line to ${into}, or its fingerprint as hostKey: SHA256:…`,
   );
 }
