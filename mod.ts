@@ -23,7 +23,7 @@ export type {
   StateChange,
 } from "./lib/session/options.ts";
 export { Forward } from "./lib/forward/forward.ts";
-export type { CloseOptions, ConnectionStats } from "./lib/forward/connections.ts";
+export type { CloseOptions, ConnectionStats, OpenConnection } from "./lib/forward/connections.ts";
 export type { ListenOptions } from "./lib/forward/listener.ts";
 export type { RemoteOptions } from "./lib/forward/remote.ts";
 export {
@@ -57,6 +57,7 @@ export {
   type SshConfigOptions,
 } from "./lib/ssh_config/ssh_config.ts";
 export type { CommandExit, RemoteCommand } from "./lib/ssh/command.ts";
+export type { ConnectionInfo } from "./lib/ssh/connection_info.ts";
 export {
   ConnectionError,
   type ErrorCode,

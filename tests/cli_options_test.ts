@@ -296,7 +296,7 @@ test("--help has at most 80 columns", () => {
 });
 
 test("every letter of ssh's is honoured, accepted, or refused with the reason", () => {
-  const honoured = "46bBcDEfFGgiJLlmNnopPqQRvVW";
+  const honoured = "46bBcDEfFGgiJLlMmNnOopPqQRSvVW";
   const accepted = "2aCekTx";
   const policies: string[] = [];
   for (const [, letter = "", colon] of SSH_OPTIONS.matchAll(/([A-Za-z0-9])(:?)/g)) {
@@ -306,6 +306,7 @@ test("every letter of ssh's is honoured, accepted, or refused with the reason", 
       ...{
         B: "lo",
         J: "jump",
+        O: "check",
         P: "tag",
         Q: "kex",
         m: "hmac-sha2-256",
@@ -331,7 +332,7 @@ test("every letter of ssh's is honoured, accepted, or refused with the reason", 
   assert.equal(policies.length, SSH_OPTIONS.replaceAll(":", "").length);
   assert.match(refusal("-1", "host").message, /^-1: .*no longer supported$/);
   assert.match(refusal("-NA", "host").message, /^-A: .*not the agent$/);
-  assert.match(refusal("host", "-M").message, /^-M: this version does not support it yet$/);
+  assert.match(refusal("host", "-O", "chek").message, /^-O chek: Invalid multiplex command$/);
 });
 
 test("an option that nobody knows is refused with a suggestion", () => {

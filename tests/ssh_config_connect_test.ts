@@ -11,9 +11,6 @@ import type { ConnectOptions } from "../lib/ssh/host.ts";
 import { dumpConfig } from "../lib/ssh_config/dump.ts";
 import { readHost } from "../lib/ssh_config/host_config.ts";
 import { connectOptions } from "../lib/ssh_config/jump.ts";
-import { KEYWORDS } from "../lib/ssh_config/keyword_table.ts";
-import { LATER } from "../lib/ssh_config/later.ts";
-import { Output } from "../lib/cli/output.ts";
 import { sessionOptions } from "../lib/ssh_config/session_options.ts";
 import { emptySettings } from "../lib/ssh_config/settings.ts";
 import { sshConfig } from "../lib/ssh_config/ssh_config.ts";
@@ -298,38 +295,6 @@ test("the same name may stand on the way more than once, as in ssh", async () =>
     port: 2222,
     jump: { host: "a" },
   });
-});
-
-test("who asks for what a later version does is told, once, and not for what is off", async () => {
-  const names = Object.keys(KEYWORDS).filter((name) => KEYWORDS[name]?.policy === "later");
-  assert.deepEqual(Object.keys(LATER).sort(), names.sort());
-  const lines: string[] = [];
-  const told = async (verbosity: number, config: string, ...args: string[]) => {
-    lines.length = 0;
-    const err = (line: string) => void lines.push(line.replaceAll(`${folder.path}/`, ""));
-    new Output({ verbosity, json: false }, { color: false, out: err, err });
-    await options(config, ...args);
-    return lines.filter((line) => line.includes("does not act on it yet"));
-  };
-  const on = "ControlMaster auto\nControlPath ~/.ssh/%C\nControlPersist yes\n";
-  const off = "ControlMaster no\nControlPath none\nControlPersist no\n";
-  const rest = "this version reads it and does not act on it yet";
-  try {
-    assert.deepEqual(await told(0, on), []);
-    assert.equal((await told(1, on)).length, 3);
-    const shared = "Host *\n  ControlMaster auto\n";
-    assert.deepEqual(await told(1, shared, "-J", "a,b", "target"), [
-      `fairlead: config:2: ControlMaster: ${rest}`,
-    ]);
-    assert.deepEqual(await told(0, "", "-o", "ControlMaster=auto", "target"), [
-      `fairlead: -o ControlMaster: ${rest}`,
-    ]);
-    assert.deepEqual(await told(-1, "", "-o", "ControlMaster=auto", "target"), []);
-    assert.deepEqual(await told(1, off), []);
-    assert.deepEqual(await told(1, "", "-o", "ControlMaster=no", "target"), []);
-  } finally {
-    new Output({ verbosity: -1, json: false }, { color: false, out: () => {}, err: () => {} });
-  }
 });
 
 test("ServerAliveInterval 0 is never, and what is not said is left to the session", async () => {

@@ -255,7 +255,7 @@ const CORPUS: readonly Case[] = [
   { about: "LogLevel QUIET", config: "LogLevel QUIET\nRemoteCommand none\n" },
   { about: "RemoteCommand", config: "RemoteCommand run 'a  b' %h %r@%n:%p %%\n" },
   {
-    about: "sharing, which a later version has",
+    about: "sharing of a connection",
     config: "ControlMaster auto\nControlPath ~/.ssh/%r@%h:%p-%C\nControlPersist 10m\n",
   },
   { about: "sharing for good", config: "ControlMaster no\nControlPersist yes\nControlPath none\n" },

@@ -35,7 +35,7 @@ WarnWeakCrypto XAuthLocation`.split(/\s+/);
 
 /** What shapes a file, and is no value. */
 const STRUCTURE = ["Host", "Match", "Include"];
-const WORDS = { honoured: "honoured", later: "read", accepted: "ignored", refused: "refused" };
+const WORDS = { honoured: "honoured", accepted: "ignored", refused: "refused" };
 
 const PAGE = readFileSync(join(ROOT, "docs", "ssh_config.md"), "utf8");
 
@@ -80,7 +80,7 @@ test("every test that the page names is in its file", () => {
 
 test("-G prints every keyword that is honoured or read, but what is no value", () => {
   const expected = Object.entries(KEYWORDS)
-    .filter(([, { policy }]) => policy === "honoured" || policy === "later")
+    .filter(([, { policy }]) => policy === "honoured")
     .map(([name]) => name).filter((name) => name !== "RefuseConnection");
   assert.deepEqual(dumpedKeywords().sort(), expected.sort());
 });

@@ -10,6 +10,7 @@ import type { Prompter } from "../ssh/prompter.ts";
 import type { Tunnel } from "../tunnel/tunnel.ts";
 import { nearest } from "../nearest.ts";
 import { FIRST_WORDS } from "./commands.ts";
+import { becomeMaster } from "./control_master.ts";
 import { drain, sayDraining } from "./drain.ts";
 import { listen } from "./listen.ts";
 import { runMetrics } from "./metrics_option.ts";
@@ -71,11 +72,14 @@ export async function forward(
     const forwards = await listen(tunnel, settings, output, stop.first);
     const task = await begin(tunnel, settings, stop);
     const metrics = await runMetrics({ host, tunnel, forwards }, output);
+    const over = new AbortController();
+    const exit = () => over.abort();
+    const master = await becomeMaster(settings, { tunnel, forwards, exit }, output);
     try {
       await surroundings.up();
-      return await run({ tunnel, forwards, output, stop }, task);
+      return await run({ tunnel, forwards, output, stop }, task, over.signal);
     } finally {
-      await metrics?.close();
+      await Promise.all([metrics?.close(), master?.close()]);
     }
   } catch (error) {
     // What is bound until now goes too; a lost session says more than what it took with it.
@@ -139,7 +143,8 @@ function task(status: Promise<number>): Task {
   return { status };
 }
 
-async function run(run: Run, task: Task | undefined): Promise<number> {
+/** @param over Aborts when another process has ended the run: -O exit. */
+async function run(run: Run, task: Task | undefined, over: AbortSignal): Promise<number> {
   const { tunnel, stop } = run;
   const lost = tunnel.closed.then((reason) => {
     if (reason !== undefined) throw reason;
@@ -149,7 +154,15 @@ async function run(run: Run, task: Task | undefined): Promise<number> {
     if (stop.first.aborted) resolve("stopped");
     stop.first.addEventListener("abort", () => resolve("stopped"));
   });
-  let end = await Promise.race([stopped, lost, ...(task === undefined ? [] : [task.status])]);
+  const exited = new Promise<"exited">((resolve) => {
+    over.addEventListener("abort", () => resolve("exited"));
+  });
+  const ends = [stopped, lost, exited, ...(task === undefined ? [] : [task.status])];
+  let end = await Promise.race(ends);
+  if (end === "exited") {
+    await tunnel.close({ force: true });
+    return 0;
+  }
   if (typeof end === "number") {
     const status = end;
     // As ssh does after a command's end, without a limit.

@@ -8,6 +8,8 @@ import { personPrompter } from "./askpass.ts";
 import { FairleadError, UsageError } from "../errors.ts";
 import { findForeground, type Foreground, goToBackground } from "./background.ts";
 import { runDemo } from "./demo_command.ts";
+import { runControlCommand } from "./control_command.ts";
+import { concludePersist, handOver } from "./control_master.ts";
 import { checkTask, forward } from "./forward.ts";
 import { type CommandLine, conclude, helpText, readCommandLine } from "./options.ts";
 import { Output, type Screen, terminalScreen } from "./output.ts";
@@ -161,8 +163,15 @@ async function connectAndForward(
   foreground: Foreground | undefined,
 ): Promise<number> {
   const { settings } = host;
+  const { controlCommand } = settings;
+  if (controlCommand !== undefined) {
+    return await runControlCommand(controlCommand, settings, output);
+  }
   const prompter = foreground?.prompter ?? personPrompter();
   if (foreground === undefined) checkTask(settings, output);
+  const handed = await handOver(settings, output);
+  if (handed !== undefined) return handed;
+  concludePersist(settings);
   const wantsKey = settings.keyFromStdin && foreground === undefined;
   const stdinKey = wantsKey ? await readStdinKey(stop.first) : foreground?.stdinKey;
   if (stop.first.aborted) return stop.status();

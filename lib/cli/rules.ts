@@ -6,6 +6,7 @@
 import { parseDestination } from "../forward/spec.ts";
 import { MOST_CONNECTIONS } from "../session/options.ts";
 import { messageOf, UsageError } from "../errors.ts";
+import { readControlCommand } from "./control_command.ts";
 import { readHostKeys } from "./host_key_option.ts";
 import { readProxyOption } from "./proxy_option.ts";
 import { applyKeyword } from "../ssh_config/keywords.ts";
@@ -72,6 +73,12 @@ const ACTIONS: Readonly<Record<string, Rule["apply"]>> = {
   },
   "-F": ({ settings }, value) => {
     settings.configFile = readWord("-F", value, (path) => path);
+  },
+  "-O": ({ settings }, value) => {
+    if (settings.controlCommand !== undefined) {
+      throw new UsageError(`-O ${value}: one command at a time`);
+    }
+    settings.controlCommand = readControlCommand(value);
   },
   "-G": (state) => {
     state.show ??= "config";

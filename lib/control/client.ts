@@ -107,6 +107,7 @@ export class ControlClient {
    */
   static async greet(socket: Socket, path: string): Promise<ControlClient> {
     const client = new ControlClient(socket);
+    socket.write("\n");
     const timer = setTimeout(() => {
       client.#end(protocolError(`${path}: what answers there is no fairlead`));
     }, GREETING_TIMEOUT);

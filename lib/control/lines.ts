@@ -10,10 +10,15 @@ import { FairleadError } from "../errors.ts";
 /** Bytes that may wait for a peer that does not read. */
 const MOST_WAITING = 8 * 1024 * 1024;
 
+/** A mapping, or an empty line. */
+const BEGINNINGS: readonly number[] = [0x7b, 0x0a];
+
 /** What a stream of lines is made with. */
 export interface LinesOptions {
   /** Bytes of one line that comes in. */
   readonly most: number;
+  /** Called with the first piece, where it can be the beginning of a line. */
+  readonly onBegin?: () => void;
   /** Called with each value. */
   readonly onValue: (value: unknown) => void;
   /** Called once, when no more can come: with what is wrong, or nothing at the stream's end. */
@@ -37,8 +42,12 @@ export interface Lines {
  * @param options What comes of what is read.
  * @returns What sends.
  */
-export function jsonLines(socket: Socket, { most, onValue, onEnd }: LinesOptions): Lines {
+export function jsonLines(
+  socket: Socket,
+  { most, onBegin, onValue, onEnd }: LinesOptions,
+): Lines {
   let over = false;
+  let begun = false;
   const end = (error?: FairleadError) => {
     if (over) return;
     over = true;
@@ -50,6 +59,12 @@ export function jsonLines(socket: Socket, { most, onValue, onEnd }: LinesOptions
   let length = 0;
   const read = (chunk: Buffer) => {
     let rest = chunk;
+    // Who speaks another protocol may never come to the end of a line: OpenSSH's master, say.
+    if (length === 0 && !over && rest.length > 0 && !BEGINNINGS.includes(rest[0] ?? 0)) {
+      return end(protocolError("what came is no JSON"));
+    }
+    if (!begun) onBegin?.();
+    begun = true;
     for (let at = rest.indexOf(10); at >= 0 && !over; at = rest.indexOf(10)) {
       if (length + at > most) return end(tooLong(most));
       const line = Buffer.concat([...waiting, rest.subarray(0, at)]);

@@ -1,6 +1,7 @@
 /**
- * What is said over a control socket: one JSON object a line. The server begins with a greeting;
- * then each request has any number of events and questions, and one result or one error.
+ * What is said over a control socket: one JSON object a line. The client begins with an empty line,
+ * by which it is told from an OpenSSH client, and the server answers with a greeting; then each
+ * request has any number of events and questions, and one result or one error.
  *
  * @module
  */
@@ -22,7 +23,7 @@ export interface Call {
 /** The versions of this protocol that this program speaks, the oldest and the newest. */
 export const PROTOCOL: readonly [oldest: number, newest: number] = [1, 1];
 
-/** The first line, from the server. Its form is the same in every version there will be. */
+/** The first line of the server. Its form is the same in every version there will be. */
 export interface Greeting {
   readonly fairlead: string;
   readonly protocol: readonly [oldest: number, newest: number];

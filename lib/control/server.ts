@@ -168,6 +168,8 @@ class ServedClient {
   readonly #running = new Set<Promise<void>>();
   readonly #deadline: ReturnType<typeof setTimeout>;
   #question = 0;
+  /** Whether the client has begun as clients of this protocol do. */
+  #greeted = false;
   /** Settles when it has gone. */
   readonly closed: Promise<void>;
 
@@ -179,16 +181,14 @@ class ServedClient {
     this.#deadline = setTimeout(() => socket.destroy(), FIRST_REQUEST);
     this.#lines = jsonLines(socket, {
       most: MOST_BYTES,
+      onBegin: () => {
+        this.#greeted = true;
+        const own = { fairlead: version, protocol: PROTOCOL, pid: process.pid };
+        this.#lines.send({ ...own, serves } satisfies Greeting);
+      },
       onValue: (value) => this.#take(value),
       onEnd: (error) => this.#end(error),
     });
-    const greeting: Greeting = {
-      fairlead: version,
-      protocol: PROTOCOL,
-      pid: process.pid,
-      serves,
-    };
-    this.#lines.send(greeting);
   }
 
   /** Waits for the answers that are being made, and lets the client go. */
@@ -205,7 +205,8 @@ class ServedClient {
     this.#questions.clear();
     if (error !== undefined) {
       log.warn("control socket: {reason}", { reason: error.message });
-      this.#send({ error: controlError(error) });
+      // Any word would end an OpenSSH client; one that is hung up on connects by itself.
+      if (this.#greeted) this.#send({ error: controlError(error) });
     }
     this.#leave();
   }
@@ -229,7 +230,9 @@ class ServedClient {
       return;
     }
     clearTimeout(this.#deadline);
-    const running = this.#carryOut(id, value).finally(() => this.#running.delete(running));
+    // It counts before it begins: what it does may be to end all of this.
+    const running = Promise.resolve().then(() => this.#carryOut(id, value))
+      .finally(() => this.#running.delete(running));
     this.#running.add(running);
   }
 
@@ -238,7 +241,7 @@ class ServedClient {
       const { protocol, method, params = {} } = request;
       const handler = this.#handlerOf(protocol, method);
       if (!isMapping(params)) throw protocolError("the params are no mapping");
-      if (this.#running.size >= MOST_REQUESTS) {
+      if (this.#running.size > MOST_REQUESTS) {
         throw new FairleadError(`${MOST_REQUESTS} requests are being carried out already`, {
           code: "resource-shortage",
         });

@@ -41,6 +41,14 @@ export interface ConnectionStats {
   readonly received: number;
 }
 
+/** One connection that is open. */
+export interface OpenConnection {
+  /** Its number among those of its forward, from 1. */
+  readonly number: number;
+  /** Who connected: an address, or `a Unix socket`. */
+  readonly from: string;
+}
+
 /** How a forward is closed. */
 export interface CloseOptions {
   /** Resets open connections at once instead of waiting for their end. */
@@ -75,7 +83,7 @@ export interface Connection {
 export class Connections {
   /** What log lines call the forward. */
   label: string;
-  readonly #open = new Set<AbortController>();
+  readonly #open = new Map<AbortController, OpenConnection>();
   #total = 0;
   #refused = 0;
   #gone = 0;
@@ -111,6 +119,11 @@ export class Connections {
     };
   }
 
+  /** Those that are open, in the order in which they came. */
+  get open(): OpenConnection[] {
+    return [...this.#open.values()];
+  }
+
   /**
    * Takes a caller through its connection's life. One line is logged at its end.
    *
@@ -132,8 +145,9 @@ export class Connections {
       // Also where it is not relayed: a SOCKS client may be about to take its refusal.
       if (caller.socket) abort(caller.socket);
     });
-    this.#open.add(cut);
-    const id = `${this.label} #${++this.#total} from ${caller.from}`;
+    const number = ++this.#total;
+    this.#open.set(cut, { number, from: caller.from });
+    const id = `${this.label} #${number} from ${caller.from}`;
     this.#log.debug("{id}: accepted", { id });
     try {
       const result = await carry({
@@ -161,7 +175,7 @@ export class Connections {
     const empty = new Promise<void>((resolve) => this.#emptied.push(resolve));
     const reset = () => {
       const reason = options.reason ?? new Error("the forward was closed");
-      for (const cut of this.#open) cut.abort(reason);
+      for (const cut of this.#open.keys()) cut.abort(reason);
     };
     let timer: ReturnType<typeof setTimeout> | undefined;
     if (options.force) reset();

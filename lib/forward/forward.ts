@@ -4,7 +4,7 @@
  * @module
  */
 import { type Address, isUnix } from "../dialer.ts";
-import type { CloseOptions, Connections, ConnectionStats } from "./connections.ts";
+import type { CloseOptions, Connections, ConnectionStats, OpenConnection } from "./connections.ts";
 import type { ForwardSpec } from "./spec.ts";
 
 /** What a forward listens with, on this machine or on the server. */
@@ -49,6 +49,11 @@ export class Forward<Spec extends ForwardSpec = ForwardSpec> implements AsyncDis
   get port(): number {
     const [address] = this.#listener.addresses;
     return address === undefined || isUnix(address) ? 0 : address.port;
+  }
+
+  /** Its connections that are open. */
+  get connections(): readonly OpenConnection[] {
+    return this.#connections.open;
   }
 
   /** What it has carried so far. */

@@ -19,6 +19,7 @@ import { logger } from "../log.ts";
 import { MIN_PACKET, SshChannel } from "./channel.ts";
 import { ChannelTimeouts } from "./channel_timeouts.ts";
 import { cipherInUse } from "./ciphers/engine.ts";
+import { type ConnectionInfo, watchInfo } from "./connection_info.ts";
 import { CommandChannel, type RemoteCommand } from "./command.ts";
 import { handshake, type HandshakeOptions } from "./handshake.ts";
 import { Listeners } from "./listeners.ts";
@@ -63,6 +64,8 @@ export class SshClient implements Dialer {
   #failure: SessionError | undefined;
   /** Settles when the connection is over: undefined after close(), otherwise the reason. */
   readonly closed: Promise<SessionError | undefined>;
+  /** What was agreed on, and how much has been said. */
+  readonly info: () => ConnectionInfo;
   /** Called with every piece that comes in. */
   onReceived: (() => void) | undefined;
   /** Called when an exchange of keys does not come to its end. */
@@ -73,8 +76,9 @@ export class SshClient implements Dialer {
     transport: Transport,
     route: Route,
     said: readonly string[],
-    options: ClientOptions,
+    options: ClientOptions & { readonly info: () => ConnectionInfo },
   ) {
+    this.info = options.info;
     this.#engine = engine;
     this.#transport = transport;
     this.#route = route;
@@ -111,6 +115,7 @@ export class SshClient implements Dialer {
     const route = options.route ?? await directRoute(options);
     const transport = new Transport(route.stream);
     const engine = newClient();
+    const info = watchInfo(engine, route.stream);
     // A late error that nobody listens to ends the process (SSH2_NOTES row 18).
     engine.on("error", (error) => log.debug("engine: {reason}", { reason: messageOf(error) }));
     const said: string[] = [];
@@ -129,7 +134,7 @@ export class SshClient implements Dialer {
       host: formatAddress(options),
       cipher: cipherInUse(engine._protocol),
     });
-    return client = new SshClient(engine, transport, route, said, options);
+    return client = new SshClient(engine, transport, route, said, { ...options, info });
   }
 
   /** Channels that ssh2 still keeps: open, being opened, or waiting for the peer's CLOSE. */

@@ -8,7 +8,6 @@ import type { ConnectOptions } from "../ssh/host.ts";
 import { type Company, hostOptions } from "./connect_options.ts";
 import { expanded, type HostConfig, readHost } from "./host_config.ts";
 import { type JumpSpec, MOST_HOPS, parseJump } from "./jump_spec.ts";
-import { tellLater } from "./later.ts";
 import { emptySettings, type Settings } from "./settings.ts";
 import { expandTokens, PROXY_TOKENS } from "./tokens.ts";
 import { isNone } from "./values.ts";
@@ -28,7 +27,6 @@ export async function connectOptions(
   company: Company = {},
   behind: readonly HostConfig[] = [],
 ): Promise<ConnectOptions> {
-  tellLater(host, behind);
   const options = await hostOptions(host, company);
   const jump = await jumpHost(host, company, behind);
   if (jump === undefined) return options;

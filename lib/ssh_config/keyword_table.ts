@@ -88,12 +88,12 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
   ControlMaster: value(
     "controlMaster",
     (word) => oneOf(word.replace(/^yes$/i, "true").replace(/^no$/i, "false"), CONTROL_MASTER),
-    { policy: "later", choices: ["yes", "no", "auto", "ask", "autoask"], unset: "false" },
+    { choices: ["yes", "no", "auto", "ask", "autoask"], unset: "false" },
   ),
-  ControlPath: value("controlPath", String, { policy: "later", print: unlessNone }),
+  ControlPath: value("controlPath", String, { print: unlessNone }),
   ControlPersist: value("controlPersist", (word) => {
     return /^(?:yes|no|true|false)$/.test(word) ? yesNo(word) : seconds(word);
-  }, { policy: "later", unset: "no", print: (time) => time === 0 ? "yes" : yesOrNumber(time) }),
+  }, { unset: "no", print: (time) => time === 0 ? "yes" : yesOrNumber(time) }),
   DynamicForward: DYNAMIC_FORWARD,
   EnableEscapeCommandline: accepted(NO_TERMINAL),
   EnableSSHKeysign: accepted("it concerns the system's file and host-based authentication alone"),

@@ -23,7 +23,6 @@ export interface Letter {
 
 const NOTHING_TO_TURN_OFF = "it turns off what fairlead never does";
 const NO_X11 = "fairlead forwards ports, not X11";
-const NO_SHARING = "this version does not support it yet";
 
 /** By their letters with the dash, in the order of --help. */
 export const LETTERS: Readonly<Record<string, Letter>> = {
@@ -65,6 +64,13 @@ export const LETTERS: Readonly<Record<string, Letter>> = {
     argument: "file",
     help: "append what is logged to a file, not to stderr",
   },
+  "-M": turns("ControlMaster", "yes", "be the master of other runs, at the socket of -S"),
+  "-S": honoured("the control socket; none for none", "ControlPath", "path"),
+  "-O": {
+    policy: "honoured",
+    argument: "command",
+    help: "ask the master: check, forward, cancel, exit, stop, ...",
+  },
   "-4": turns("AddressFamily", "inet", "IPv4 only"),
   "-6": turns("AddressFamily", "inet6", "IPv6 only"),
   "-b": honoured("the local address to connect from", "BindAddress", "address"),
@@ -91,9 +97,6 @@ export const LETTERS: Readonly<Record<string, Letter>> = {
   "-K": refused("fairlead does not use GSSAPI"),
   "-I": refused("fairlead does not load PKCS#11; an agent can hold the token's keys", "pkcs11"),
   "-y": refused("fairlead does not write to the system log; -E writes to a file"),
-  "-M": refused(NO_SHARING),
-  "-O": refused(NO_SHARING, "command"),
-  "-S": refused(NO_SHARING, "path"),
 };
 
 function honoured(help: string, keyword: string, argument: string): Letter {

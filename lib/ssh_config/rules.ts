@@ -10,7 +10,7 @@ import { yesNo } from "./values.ts";
  * What becomes of a keyword: it is `honoured`; it is read for what a `later` version does with it;
  * it is `accepted` without effect, whatever it says; or it is `refused` unless it says no.
  */
-export type Policy = "honoured" | "later" | "accepted" | "refused";
+export type Policy = "honoured" | "accepted" | "refused";
 
 /** Where a keyword stands. */
 export interface Saying {

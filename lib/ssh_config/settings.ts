@@ -143,6 +143,8 @@ export interface Settings extends KeywordSettings {
   systemCrypto?: boolean;
   /** Bytes that servers may have sent and nobody has read yet. */
   windowBudget?: number;
+  /** What -O asks the master for. */
+  controlCommand?: string;
   /** Where metrics are served. */
   metrics?: string;
   json: boolean;

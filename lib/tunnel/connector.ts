@@ -5,7 +5,8 @@
  */
 import { SessionError } from "../errors.ts";
 import type { Attempt, Connect, Link } from "../session/link.ts";
-import { connectHost, type ConnectOptions } from "../ssh/host.ts";
+import type { SshClient } from "../ssh/client.ts";
+import { type ConnectAttempt, connectHost, type ConnectOptions } from "../ssh/host.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import { WindowBudget } from "../ssh/window_budget.ts";
 import { RememberedAnswers } from "./remembered.ts";
@@ -17,18 +18,27 @@ const MOST_HOPS = 100;
  * Makes connections by the same options again and again.
  *
  * @param options Where to, and with what. Their signal is for the first connection alone.
+ * @param onClient Called with each connection that was made.
  * @returns What makes one connection.
  */
-export function connector(options: ConnectOptions): Connect {
+export function connector(
+  options: ConnectOptions,
+  onClient: (client: SshClient) => void = () => {},
+): Connect {
   const answers = new RememberedAnswers();
   const hostKeys = new Map();
   const windowBudget = new WindowBudget(options.windowBudget);
   const lasting = withoutSignals(options);
+  const connected = async (attempt: ConnectAttempt): Promise<SshClient> => {
+    const client = await connectHost(lasting, { ...attempt, hostKeys, windowBudget });
+    onClient(client);
+    return client;
+  };
   const quietly = ({ quiet: _asked, ...attempt }: Attempt): Promise<Link> => {
     // The server is spared a login that is bound to fail: some count those.
     if (answers.needsPerson) return Promise.reject(needsPerson());
     const between = () => answers.quiet();
-    return connectHost(lasting, { ...attempt, hostKeys, windowBudget, between });
+    return connected({ ...attempt, between });
   };
   return async (attempt) => {
     if (attempt.quiet) return await quietly(attempt);
@@ -38,7 +48,7 @@ export function connector(options: ConnectOptions): Connect {
       wrapped.set(person, one);
       return one.prompter;
     };
-    const link = await connectHost(lasting, { ...attempt, hostKeys, windowBudget, between });
+    const link = await connected({ ...attempt, between });
     for (const { keep } of wrapped.values()) keep();
     return link;
   };

@@ -28,7 +28,9 @@ import {
   type StateChange,
 } from "../session/options.ts";
 import { Session } from "../session/session.ts";
+import type { SshClient } from "../ssh/client.ts";
 import type { RemoteCommand } from "../ssh/command.ts";
+import type { ConnectionInfo } from "../ssh/connection_info.ts";
 import type { ConnectOptions } from "../ssh/host.ts";
 import { connector } from "./connector.ts";
 
@@ -65,23 +67,38 @@ export async function connect(options: TunnelOptions): Promise<Tunnel> {
   checkSessionOptions(options);
   const { host, port = 22, signal, family, name: tunnel } = options;
   let reconnects = 0;
+  let latest: SshClient | undefined;
   const onState = (change: StateChange) => {
     if (change.from === "reconnecting" && change.to === "open") reconnects++;
     options.onState?.(change);
   };
-  const session = await Session.open(connector(options), { ...options, onState }, {
+  const session = await Session.open(connector(options, (client) => latest = client), {
+    ...options,
+    onState,
+  }, {
     name: formatAddress({ host, port }),
     tunnel,
     signal,
   });
-  return new Tunnel(session, family, () => reconnects);
+  return new Tunnel(session, family, {
+    reconnects: () => reconnects,
+    info: () => latest?.info(),
+  });
 }
+
+/** What is seen of the connections below the session. */
+interface Watch {
+  readonly reconnects: () => number;
+  readonly info: () => ConnectionInfo | undefined;
+}
+
+const NOTHING: Watch = { reconnects: () => 0, info: () => undefined };
 
 /** An open session and the forwards that use it. Made by {@linkcode connect}. */
 export class Tunnel implements AsyncDisposable {
   readonly #session: Session;
   readonly #listenOptions: ListenOptions;
-  readonly #reconnects: () => number;
+  readonly #watch: Watch;
   readonly #forwards = new Set<Forward>();
   /** Whether no forward may be added any more: nobody would close it. */
   #over = false;
@@ -92,9 +109,9 @@ export class Tunnel implements AsyncDisposable {
   readonly closed: Promise<SessionError | undefined>;
 
   /** @ignore Made by {@linkcode connect}. */
-  constructor(session: Session, family?: 4 | 6, reconnects: () => number = () => 0) {
+  constructor(session: Session, family?: 4 | 6, watch: Watch = NOTHING) {
     this.#session = session;
-    this.#reconnects = reconnects;
+    this.#watch = watch;
     this.#listenOptions = family === undefined ? {} : { family };
     this.closed = session.closed.then(async (reason) => {
       this.#over = true;
@@ -121,7 +138,12 @@ export class Tunnel implements AsyncDisposable {
 
   /** How often a lost link was made anew. */
   get reconnects(): number {
-    return this.#reconnects();
+    return this.#watch.reconnects();
+  }
+
+  /** What the newest SSH connection has agreed on with its server; undefined before there is one. */
+  get connectionInfo(): ConnectionInfo | undefined {
+    return this.#watch.info();
   }
 
   /** How many callers wait for a lost link. */

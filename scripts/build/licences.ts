@@ -30,16 +30,21 @@ export function licences(packages: readonly string[]): string {
   ].join("\n\n");
 }
 
+/** Packages that come without the file; what their sources say is kept here. */
+const KEPT: Readonly<Record<string, string>> = { "deno-std": "packages/std-yaml/LICENSE" };
+
 function licence(folder: string): [name: string, text: string] {
   const manifest: Manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
-  const files = readdirSync(folder).filter((file) =>
-    /^(?:licen[cs]e|copying|notice)\b/i.test(file)
-  );
+  const kept = KEPT[manifest.name];
+  const files = kept !== undefined
+    ? [join(ROOT, kept)]
+    : readdirSync(folder).filter((file) => /^(?:licen[cs]e|copying|notice)\b/i.test(file))
+      .map((file) => join(folder, file));
   if (files.length === 0) {
     throw new Error(`${manifest.name} ${manifest.version} has no licence file in ${folder}`);
   }
   const texts = files.sort().map((file) =>
-    readFileSync(join(folder, file), "utf8").replaceAll("\r\n", "\n").trim()
+    readFileSync(file, "utf8").replaceAll("\r\n", "\n").trim()
   );
   const heading = `${manifest.name} ${manifest.version} (${manifest.license ?? "see below"})`;
   return [heading, texts.join("\n\n")];
