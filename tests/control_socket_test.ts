@@ -10,7 +10,6 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
-  symlinkSync,
   unlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -22,7 +21,9 @@ import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises"
 import { connectControl } from "../lib/control/client.ts";
 import type { Call } from "../lib/control/protocol.ts";
 import { type Handlers, serveControl } from "../lib/control/server.ts";
+import { handlersOf } from "../lib/control/handlers.ts";
 import { controlSocketPath } from "../lib/control/socket_path.ts";
+import { Supervisor } from "../lib/control/supervisor.ts";
 import { scriptCommand } from "./support/fairlead.ts";
 import { need, run, skipUnless, start, stoppable, tempDir, waitFor } from "./support/tools.ts";
 
@@ -66,40 +67,6 @@ test(
     assert.match(await saidToNobody(path), /"fairlead":"1\.0\.0"/, "else this test shows nothing");
   },
 );
-
-test("a folder of another user, a link and a file are refused in one line", async () => {
-  await using folder = await tempDir();
-  const inner = join(folder.path, "fairlead");
-  const claim = () => controlSocketPath({ XDG_RUNTIME_DIR: folder.path });
-  const refused = (reason: RegExp) => {
-    assert.throws(claim, (error: Error & { code?: string; hint?: string }) => {
-      assert.equal(error.code, "not-permitted");
-      assert.match(error.message, reason);
-      assert.ok(error.message.startsWith(inner) && !error.message.includes("\n"), error.message);
-      assert.equal(error.hint, "XDG_RUNTIME_DIR can name another folder of yours");
-      return true;
-    });
-  };
-  mkdirSync(join(folder.path, "elsewhere"));
-  symlinkSync(join(folder.path, "elsewhere"), inner);
-  refused(/: it is no folder$/);
-  renameSync(inner, join(folder.path, "link"));
-  if (process.getuid?.() === 0) {
-    mkdirSync(inner, { mode: 0o700 });
-    chownSync(inner, NOBODY, NOBODY);
-    refused(/: it belongs to another user$/);
-  }
-});
-
-test("a path that no Unix socket can have is refused, and says what to do", () => {
-  const XDG_RUNTIME_DIR = `/tmp/${"x".repeat(90)}`;
-  assert.throws(() => controlSocketPath({ XDG_RUNTIME_DIR }), {
-    code: "address-not-available",
-    message: /: longer than the path of a Unix socket can be$/,
-    hint: /shorter path/,
-  });
-  assert.equal(existsSync(XDG_RUNTIME_DIR), false, "and nothing is made");
-});
 
 test("nothing is said to a socket that belongs to another user", asNobody, async () => {
   await using folder = await tempDir();
@@ -174,6 +141,33 @@ test("strange requests are answered, and end nothing", async () => {
     code: "not-supported",
     message: 'fairlead 1.0.0 cannot be asked for "nonsense"',
   });
+});
+
+test("requests that no fairlead would make neither end the process nor change anything", async () => {
+  await using folder = await tempDir();
+  const supervisor = new Supervisor({ version: "1.0.0" });
+  const handlers = handlersOf(supervisor, { serveMetrics: () => Promise.resolve() });
+  const path = join(folder.path, "s");
+  const server = await serveControl(path, handlers, { version: "1.0.0", serves: "tunnels" });
+  const strange: [method: string, params: object][] = [
+    ["up", {}],
+    ["up", { tunnels: 5, secrets: {} }],
+    ["up", { tunnels: [null], secrets: {} }],
+    ["up", { tunnels: [{ name: "x" }], secrets: {} }],
+    ["up", { tunnels: [{ name: "y", dependsOn: ["q"], forwards: 7 }], secrets: {} }],
+    ["down", { names: 5 }],
+    ["down", { names: [{}] }],
+    ["reload", {}],
+    ["restart", { names: "abc" }],
+    ["add", {}],
+    ["add", { tunnel: "x", forward: {} }],
+    ["remove", { tunnel: 7 }],
+  ];
+  for (const [method, params] of strange) await assert.rejects(ask(path, method, params));
+  const { tunnels } = await ask(path, "status") as { tunnels: unknown[] };
+  assert.deepEqual(tunnels, []);
+  await server.close();
+  await supervisor.close({ force: true });
 });
 
 test("a line of 100 MB is cut off after its first, and is not kept", async () => {
