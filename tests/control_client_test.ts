@@ -252,8 +252,12 @@ async function fakeServer(
     sockets.add(socket);
     socket.on("error", () => {});
     socket.write(text(first));
-    socket.once("data", (chunk) => {
+    let asked = false;
+    socket.on("data", (chunk) => {
       const lines = chunk.toString("utf8").split("\n").filter((line) => line !== "");
+      // A client may begin with an empty line.
+      if (asked || lines.length === 0) return;
+      asked = true;
       requests.push(...lines.map((line) => JSON.parse(line)));
       if (ends) socket.end(text(then));
       else socket.write(text(then));
