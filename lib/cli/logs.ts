@@ -78,14 +78,11 @@ export async function runLogs(
   const isMeant = ({ tunnel }: LogLine) =>
     operands.length === 0 || (tunnel !== undefined && operands.includes(tunnel));
   const stop = stopSignal();
-  // From before the look on: what is logged between the two is in neither otherwise.
-  const following = followLog(path, stop.first);
-  const first = follow ? following.next() : undefined;
-  const all = readLog(path).filter(isMeant);
-  for (const line of lines === 0 ? [] : all.slice(-lines)) show(line);
-  if (first === undefined) return 0;
-  for (let next = await first; !next.done; next = await following.next()) {
-    if (isMeant(next.value)) show(next.value);
+  const { lines: all, end } = readLog(path);
+  for (const line of lines === 0 ? [] : all.filter(isMeant).slice(-lines)) show(line);
+  if (!follow) return 0;
+  for await (const line of followLog(path, stop.first, end)) {
+    if (isMeant(line)) show(line);
   }
   return 0;
 }

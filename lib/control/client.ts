@@ -23,6 +23,9 @@ const MOST_BYTES = 8 * 1024 * 1024;
 /** Milliseconds until the other side must have said who it is. */
 const GREETING_TIMEOUT = 5_000;
 
+/** What a person can be asked. */
+const QUESTIONS: readonly string[] = ["secret", "questions", "confirmHostKey"];
+
 /** What may be said about one request. */
 export interface CallOptions {
   /** Called with what happens meanwhile. */
@@ -30,9 +33,6 @@ export interface CallOptions {
   /** Whom to ask; nobody where it is missing. */
   readonly prompter?: Prompter | undefined;
 }
-
-/** What to say where the other side is too old or too new. */
-const CURE = "end it with its own version of fairlead, or by `kill`";
 
 /**
  * Connects to a control socket.
@@ -200,11 +200,15 @@ export class ControlClient {
     if (common < Math.max(oldest, ownOldest)) {
       const other = oldest === newest ? newest : `${oldest} to ${newest}`;
       const own = ownOldest === ownNewest ? ownNewest : `${ownOldest} to ${ownNewest}`;
+      const age = newest < ownOldest ? "older" : "newer";
       return this.#end(
         new FairleadError(
-          `the background process (fairlead ${fairlead}, process ${pid}) speaks the control ` +
-            `protocol ${other}, and this fairlead speaks ${own}`,
-          { code: "not-supported", hint: CURE },
+          `the background process (fairlead ${fairlead}, process ${Number(pid)}) is ${age} than ` +
+            `this fairlead: it speaks the control protocol ${other}, and this one ${own}`,
+          {
+            code: "not-supported",
+            hint: `use its version, or end it and its tunnels: kill ${Number(pid)}`,
+          },
         ),
       );
     }
@@ -222,7 +226,7 @@ export class ControlClient {
     { ask, words }: Readonly<Record<string, unknown>>,
     { prompter }: Pending,
   ): Promise<void> {
-    const known = ["secret", "questions", "confirmHostKey"].includes(String(ask));
+    const known = typeof ask === "string" && QUESTIONS.includes(ask);
     if (!known || prompter === undefined || !Array.isArray(words)) {
       return this.#send({ id, question });
     }
@@ -256,8 +260,8 @@ export class ControlClient {
 
 function received({ code, message, hint }: Readonly<Record<string, unknown>>): FairleadError {
   return errorFrom({
-    code: String(code),
-    message: String(message),
+    code: typeof code === "string" ? code : "internal",
+    message: typeof message === "string" ? message : "it failed, and did not say why",
     ...(typeof hint === "string" ? { hint } : {}),
   });
 }

@@ -13,35 +13,55 @@ import { type LogLine, OLD_FILES } from "./log_file.ts";
 const PAUSE = 200;
 const CHUNK = 64 * 1024;
 
+/** How far a log has been read: to follow it from there on loses nothing and repeats nothing. */
+export interface LogPlace {
+  /** The inode of the file. */
+  readonly file: number;
+  /** Bytes of it. */
+  readonly position: number;
+}
+
 /**
  * All lines that there are, the oldest first.
  *
  * @param path The newest file.
- * @returns The lines. What is no line of ours, as a runtime writes it that crashes, is one as well.
+ * @returns The lines, and where they end; what is no line of ours, as a runtime writes it that
+ *   crashes, is one as well.
  */
-export function readLog(path: string): LogLine[] {
-  const lines: LogLine[] = [];
-  for (let number = OLD_FILES; number >= 0; number--) {
-    try {
-      const text = readFileSync(number === 0 ? path : `${path}.${number}`, "utf8");
-      lines.push(...text.split("\n").filter((line) => line !== "").map(parseLine));
-    } catch {
-      // There are not that many.
+export function readLog(path: string): { lines: LogLine[]; end: LogPlace | undefined } {
+  // The newest first: where one is made older meanwhile it is met again, and known by its number.
+  const texts = new Map<number, string>();
+  let end: LogPlace | undefined;
+  for (const name of namesOf(path)) {
+    const file = open(name);
+    if (file === undefined) continue;
+    const { ino } = fstatSync(file);
+    if (!texts.has(ino)) {
+      const bytes = readFileSync(file);
+      texts.set(ino, bytes.toString("utf8"));
+      end ??= { file: ino, position: bytes.length };
     }
+    closeSync(file);
   }
-  return lines;
+  const lines = [...texts.values()].reverse().flatMap((text) => text.split("\n"));
+  return { lines: lines.filter((line) => line !== "").map(parseLine), end };
 }
 
 /**
- * Follows a log from its end on, over new files and new processes.
+ * Follows a log, over new files and new processes.
  *
  * @param path The newest file; it need not be there yet.
  * @param signal Ends it.
- * @yields Each line that is written from now on.
+ * @param from What was read before; without it, all that there is comes first.
+ * @yields Each line that comes after.
  */
-export async function* followLog(path: string, signal: AbortSignal): AsyncGenerator<LogLine> {
-  let file = open(path);
-  let position = file === undefined ? 0 : fstatSync(file).size;
+export async function* followLog(
+  path: string,
+  signal: AbortSignal,
+  from?: LogPlace,
+): AsyncGenerator<LogLine> {
+  let file = openAt(path, from?.file);
+  let position = file === undefined || fstatSync(file).ino !== from?.file ? 0 : from.position;
   let rest = Buffer.alloc(0);
   try {
     while (!signal.aborted) {
@@ -76,6 +96,22 @@ export async function* followLog(path: string, signal: AbortSignal): AsyncGenera
   }
 }
 
+/** @returns The paths that there can be, the newest first. */
+function namesOf(path: string): string[] {
+  return Array.from(
+    { length: OLD_FILES + 1 },
+    (_, number) => number === 0 ? path : `${path}.${number}`,
+  );
+}
+
+/** @returns The file of this number; where it is gone, or none is meant, the oldest there is. */
+function openAt(path: string, inode: number | undefined): number | undefined {
+  const names = namesOf(path);
+  const name = names.find((name) => inode !== undefined && inodeOf(name) === inode) ??
+    names.findLast((name) => inodeOf(name) !== undefined);
+  return name === undefined ? undefined : open(name);
+}
+
 function open(path: string): number | undefined {
   try {
     return openSync(path, "r");
@@ -93,9 +129,7 @@ function read(file: number, position: number): Buffer {
 function successor(path: string, file: number | undefined): number | undefined {
   if (file === undefined) return open(path);
   const own = fstatSync(file).ino;
-  const files = Array.from({ length: OLD_FILES + 1 }, (_, number) => {
-    return number === 0 ? path : `${path}.${number}`;
-  });
+  const files = namesOf(path);
   const at = files.findIndex((path) => inodeOf(path) === own);
   if (at === 0) return undefined;
   // Where it is gone for good, the oldest that is left is the next one.

@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { linkSync, lstatSync, renameSync, unlinkSync } from "node:fs";
+import { existsSync, linkSync, lstatSync, renameSync, unlinkSync } from "node:fs";
 import { connect, type Server, type Socket } from "node:net";
 import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { codeOf, FairleadError, SessionError, systemCodeOf } from "../errors.ts";
 import { listenUnix } from "../forward/unix_listener.ts";
 import { logger } from "../log.ts";
@@ -24,6 +25,8 @@ const MOST_CONNECTIONS = 64;
 const MOST_REQUESTS = 16;
 /** Milliseconds until a client must have asked for something. */
 const FIRST_REQUEST = 10_000;
+/** Milliseconds between two looks at a socket that nobody seems to serve. */
+const SECOND_LOOK = 100;
 /** Milliseconds that a last word has to be read. */
 const LAST_WORD = 1_000;
 
@@ -72,12 +75,11 @@ export async function serveControl(
     clients.add(client);
     client.closed.then(() => clients.delete(client));
   });
-  const own = lstatSync(path).ino;
+  const own = identityOf(path);
   return {
     path,
     close: async () => {
-      const closed = closeServer(server);
-      unlinkOwn(path, own);
+      const closed = closeServer(server, path, own);
       await Promise.all([...clients].map((client) => client.finish()));
       await closed;
     },
@@ -96,12 +98,17 @@ async function bindAlone(path: string, accept: (socket: Socket) => void): Promis
 }
 
 /**
- * Removes a socket that nobody serves. Between the look and the removal another process may have
- * put its own there: so it is moved away first, and looked at once more.
+ * Removes a socket that nobody serves. Another process may have put its own there between the look
+ * and the removal: so the two looks are far enough apart for one that is bound to be listened on,
+ * what was looked at is told from what is there now, and nothing else happens in between.
  */
 async function removeStale(path: string): Promise<boolean> {
-  if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false) return false;
+  const stale = identityOf(path);
+  if (stale === undefined) return true;
+  if (!lstatSync(path, { throwIfNoEntry: false })?.isSocket() || await isServed(path)) return false;
+  await sleep(SECOND_LOOK);
   if (await isServed(path)) return false;
+  if (identityOf(path) !== stale) return true;
   const moved = `${path}.${process.pid}`;
   try {
     renameSync(path, moved);
@@ -110,10 +117,18 @@ async function removeStale(path: string): Promise<boolean> {
     if (systemCodeOf(error) === "ENOENT") return true;
     throw error;
   }
-  const served = await isServed(moved);
-  if (served) linkSync(moved, path);
-  unlinkSync(moved);
-  return !served;
+  try {
+    if (identityOf(moved) !== stale) linkSync(moved, path);
+  } finally {
+    unlinkSync(moved);
+  }
+  return true;
+}
+
+/** What tells a file from any other that has been at its path: a number alone is used again. */
+function identityOf(path: string): string | undefined {
+  const status = lstatSync(path, { throwIfNoEntry: false });
+  return status && `${status.ino} ${status.mtimeMs}`;
 }
 
 function isServed(path: string): Promise<boolean> {
@@ -133,17 +148,24 @@ function isServed(path: string): Promise<boolean> {
   });
 }
 
-function closeServer(server: Server): Promise<void> {
-  return new Promise((resolve) => server.close(() => resolve()));
-}
-
-/** Another process may have taken the place meanwhile. */
-function unlinkOwn(path: string, inode: number): void {
-  try {
-    if (lstatSync(path).ino === inode) unlinkSync(path);
-  } catch {
-    // It is gone already.
-  }
+/**
+ * Whoever closes a socket's server removes what is at its path, and another process may have taken
+ * the place meanwhile: then that is kept out of the way for so long.
+ */
+function closeServer(server: Server, path: string, own: string | undefined): Promise<void> {
+  const kept = identityOf(path) === own ? undefined : `${path}.${process.pid}`;
+  const move = (from: string, to: string) => {
+    try {
+      renameSync(from, to);
+    } catch {
+      // There is none.
+    }
+  };
+  if (kept !== undefined) move(path, kept);
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  if (kept !== undefined) move(kept, path);
+  else if (existsSync(path)) unlinkSync(path);
+  return closed;
 }
 
 function refuse(socket: Socket): void {
@@ -286,7 +308,7 @@ class ServedClient {
           if (!isMapping(refusal)) return resolve(value);
           const { message, hint } = refusal;
           reject(
-            new SessionError(String(message), {
+            new SessionError(typeof message === "string" ? message : "refused", {
               code: "auth-failed",
               ...(typeof hint === "string" ? { hint } : {}),
             }),
