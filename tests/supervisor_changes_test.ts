@@ -1,12 +1,8 @@
 /** Named tunnels that several people change at once, with a real server. */
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
 import { connect as connectTcp } from "node:net";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { inTurn } from "../lib/control/prompter_in_turn.ts";
-import type { Prompter } from "../lib/ssh/prompter.ts";
 import { tunnelsOf } from "./support/named_tunnels.ts";
 import { silentPort } from "./support/silent.ts";
 import { type SshServer, startSshd } from "./support/sshd.ts";
@@ -254,54 +250,6 @@ test("a tunnel that nobody uses goes by itself, where it is to", skip, async () 
   await it.up("tunnels: { one: { host: 127.0.0.1, idleTimeout: 200ms } }");
   await waitFor(() => it.isEmpty());
   assert.equal(it.supervisor.size, 0);
-});
-
-test("tunnels that come up together ask one thing at a time, and nobody later", skip, async () => {
-  const asked: string[] = [];
-  let asking = 0;
-  const prompter: Prompter = {
-    secret: () => Promise.resolve(undefined),
-    questions: () => Promise.resolve(undefined),
-    confirmHostKey: async ({ host }) => {
-      assert.equal(++asking, 1);
-      asked.push(host);
-      await sleep(50);
-      asking--;
-      return true;
-    },
-  };
-  await using it = supervise(sshd, prompter);
-  const file = (name: string) => join(sshd.dir, `known_hosts_${name}`);
-  const ask = (name: string) =>
-    `{ host: 127.0.0.1, knownHosts: ${
-      file(name)
-    }, hostKeyPolicy: ask, options: { BatchMode: false } }`;
-  await it.up(`tunnels: { one: ${ask("one")}, two: ${ask("two")} }`);
-  assert.deepEqual([it.now("one").state, it.now("two").state], ["open", "open"]);
-  const host = `[127.0.0.1]:${sshd.port}`;
-  assert.deepEqual(asked, [host, host]);
-  await writeFile(file("one"), "");
-  sshd.signalSessions("SIGKILL");
-  await waitFor(() => it.now("two").reconnects === 1);
-  assert.equal(asked.length, 2);
-});
-
-test("a question waits for the one before, whatever becomes of that", async () => {
-  const answers = [Promise.reject(new Error("no")), Promise.resolve("yes")];
-  const prompts: string[] = [];
-  const prompter = inTurn({
-    secret: (prompt) => {
-      prompts.push(prompt);
-      return answers[prompts.length - 1] as Promise<string>;
-    },
-    questions: () => Promise.resolve(undefined),
-    confirmHostKey: () => Promise.resolve(false),
-  });
-  const first = prompter.secret("first");
-  const second = prompter.secret("second");
-  await assert.rejects(first, /no/);
-  assert.equal(await second, "yes");
-  assert.deepEqual(prompts, ["first", "second"]);
 });
 
 test("there can be 200 tunnels at most", async () => {

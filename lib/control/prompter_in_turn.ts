@@ -5,6 +5,7 @@
  * @module
  */
 import type { Prompter } from "../ssh/prompter.ts";
+import { Turns } from "./turns.ts";
 
 /**
  * Has a person asked one thing at a time.
@@ -13,15 +14,10 @@ import type { Prompter } from "../ssh/prompter.ts";
  * @returns A prompter whose questions wait for each other.
  */
 export function inTurn(prompter: Prompter): Prompter {
-  let last: Promise<unknown> = Promise.resolve();
-  const wait = <T>(ask: () => Promise<T>): Promise<T> => {
-    const answer = last.then(ask);
-    last = answer.catch(() => {});
-    return answer;
-  };
+  const turns = new Turns();
   return {
-    secret: (...words) => wait(() => prompter.secret(...words)),
-    questions: (...words) => wait(() => prompter.questions(...words)),
-    confirmHostKey: (...words) => wait(() => prompter.confirmHostKey(...words)),
+    secret: (...words) => turns.take(() => prompter.secret(...words)),
+    questions: (...words) => turns.take(() => prompter.questions(...words)),
+    confirmHostKey: (...words) => turns.take(() => prompter.confirmHostKey(...words)),
   };
 }

@@ -18,8 +18,10 @@ import { controlError, failureOf } from "./failure.ts";
 import { type Base, DRAIN_TIMEOUT, ForwardSet } from "./forward_set.ts";
 import { LeftSessions } from "./left_sessions.ts";
 import { openTunnel, tunnelHost } from "./open_tunnel.ts";
+import { Person } from "./person.ts";
 import type { ControlEvent } from "./protocol.ts";
 import type { Failure, ForwardStatus, TunnelState, TunnelStatus } from "./status.ts";
+import { Turns } from "./turns.ts";
 
 /** What a tunnel has around it. */
 export interface TunnelSurroundings {
@@ -51,9 +53,9 @@ export class RunningTunnel {
   #failure: Failure | undefined;
   /** Settles when it is up, or has failed. */
   #ready: Promise<void> = Promise.resolve();
-  /** Settles when nobody changes it any more: changes come one after the other. */
-  #changes: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
   readonly #left = new LeftSessions();
+  readonly #person = new Person();
 
   /**
    * @param config What it is to be.
@@ -137,7 +139,7 @@ export class RunningTunnel {
     if (first && this.#tunnel !== undefined) this.#to("draining", "taken down");
     const options = force ? { force } : { timeout: DRAIN_TIMEOUT };
     await Promise.all([this.#tunnel?.close(options), this.#left.close(options)]);
-    await Promise.all([this.#ready, this.#changes]);
+    await Promise.all([this.#ready, this.#turns.over]);
     if (!first) return;
     this.#log.info("down");
     this.#around.onEvent({ event: "tunnel", name: this.#config.name, state: "down" });
@@ -157,7 +159,8 @@ export class RunningTunnel {
   ): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#tunnel === undefined) return await this.start(dependencies, prompter);
-      await this.#tunnel.reload();
+      const tunnel = this.#tunnel;
+      await this.#person.during(prompter, () => tunnel.reload());
       await this.#forwards.listen(this.#base);
     });
   }
@@ -323,7 +326,8 @@ export class RunningTunnel {
     // What it was before, or is to be, says nothing any more.
     let own: Tunnel | undefined;
     const opening = openTunnel(config, host, {
-      ...{ secrets, prompter, signal },
+      ...{ secrets, signal },
+      prompter: prompter === undefined ? undefined : this.#person.prompter(prompter),
       via: via === undefined ? undefined : this.#around.dialerOf(via),
       onBanner: (text) => this.#around.onEvent({ event: "banner", name: config.name, text }),
       onState: (change) => {
@@ -362,16 +366,20 @@ export class RunningTunnel {
 
   /** Begins when it is up or has failed, and nobody else changes it. */
   #inTurn<T>(change: () => Promise<T>): Promise<T> {
-    const turn = this.#changes.then(async () => {
+    return this.#turns.take(async () => {
       // What has failed may have been brought up anew meanwhile.
       for (let ready; ready !== this.#ready;) await (ready = this.#ready);
-      if (!this.over) return await change();
-      throw new SessionError(`the tunnel ${this.#config.name} was taken down meanwhile`, {
-        code: "cancelled",
-      });
+      if (this.over) {
+        const message = `the tunnel ${this.#config.name} was taken down meanwhile`;
+        throw new SessionError(message, { code: "cancelled" });
+      }
+      try {
+        return await change();
+      } catch (error) {
+        if (!this.over) this.#log.warn("{reason}", { reason: adviceOf(error) });
+        throw error;
+      }
     });
-    this.#changes = turn.catch(() => {});
-    return turn;
   }
 
   #changed({ from, to, reason }: StateChange): void {
