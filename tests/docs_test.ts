@@ -89,7 +89,8 @@ test("deno.json and package.json name the same version and the same dependencies
 
 test("the imports follow the arrows of the layout", () => {
   const rank: Record<string, number> = {
-    ...{ "": 0, ssh: 1, session: 2, forward: 2, tunnel: 3, server: 3, ssh_config: 4, cli: 5 },
+    ...{ "": 0, ssh: 1, session: 2, forward: 2, tunnel: 3, server: 3 },
+    ...{ ssh_config: 4, config: 5, control: 6, cli: 7 },
   };
   for (const file of globSync("lib/**/*.ts", { cwd: ROOT })) {
     const from = folderOf(file);

@@ -5,14 +5,16 @@
  */
 import process from "node:process";
 import { type ControlServer, serveControl } from "../control/server.ts";
-import { handlersOf, type ProcessActions } from "../control/handlers.ts";
+import { handlersOf } from "../control/handlers.ts";
 import { LogFile, logFilePath, logInto } from "../control/log_file.ts";
 import { controlSocketPath } from "../control/socket_path.ts";
 import { sayStarted } from "../control/start.ts";
+import type { Status } from "../control/status.ts";
 import { Supervisor } from "../control/supervisor.ts";
 import { codeOf, messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
-import { metricsActions } from "./metrics_actions.ts";
+import type { MetricsServer } from "../control/metrics_server.ts";
+import { startMetrics } from "./metrics_option.ts";
 import { type StopSignal, stopSignal } from "./signals.ts";
 import { VERSION } from "./version.ts";
 
@@ -43,7 +45,10 @@ export async function runInBackground(): Promise<number> {
   let end = () => {};
   const ended = new Promise<void>((resolve) => end = resolve);
   const supervisor = new Supervisor({ version: VERSION, onEmpty: () => end() });
-  const metrics = metricsActions(() => supervisor.status());
+  const metrics = keptMetrics(() => supervisor.status(), {
+    event: (_event, words) => log.info("{words}", { words }),
+    warn: (words) => log.warn("{words}", { words }),
+  });
   let server: ControlServer;
   try {
     server = await serve(supervisor, metrics);
@@ -78,11 +83,46 @@ export async function runInBackground(): Promise<number> {
  * @returns The control socket.
  * @throws {FairleadError} Where another process keeps this user's tunnels.
  */
-export function serve(supervisor: Supervisor, actions: ProcessActions): Promise<ControlServer> {
+export function serve(
+  supervisor: Supervisor,
+  actions: KeptMetrics,
+): Promise<ControlServer> {
   return serveControl(controlSocketPath(), handlersOf(supervisor, actions), {
     version: VERSION,
     serves: "tunnels",
   });
+}
+
+/** The metrics of a process that keeps named tunnels. */
+export interface KeptMetrics {
+  /** Serves them from now on, at another address than before where that is asked for. */
+  serveMetrics(address: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Serves metrics where and when that is asked for.
+ *
+ * @param status What is served.
+ * @param output Where it is said.
+ * @returns What to call.
+ */
+export function keptMetrics(
+  status: () => Status,
+  output: Parameters<typeof startMetrics>[2],
+): KeptMetrics {
+  let server: MetricsServer | undefined;
+  let asked: string | undefined;
+  return {
+    serveMetrics: async (address) => {
+      if (address === asked) return;
+      const next = await startMetrics(address, status, output);
+      await server?.close();
+      server = next;
+      asked = address;
+    },
+    close: async () => await server?.close(),
+  };
 }
 
 /**

@@ -12,6 +12,7 @@ import { nearest } from "../nearest.ts";
 import { FIRST_WORDS } from "./commands.ts";
 import { drain, sayDraining } from "./drain.ts";
 import { listen } from "./listen.ts";
+import { runMetrics } from "./metrics_option.ts";
 import { endsWithLink, open } from "./open.ts";
 import type { Output } from "./output.ts";
 import { attend } from "./remote_command.ts";
@@ -69,8 +70,13 @@ export async function forward(
   try {
     const forwards = await listen(tunnel, settings, output, stop.first);
     const task = await begin(tunnel, settings, stop);
-    await surroundings.up();
-    return await run({ tunnel, forwards, output, stop }, task);
+    const metrics = await runMetrics({ host, tunnel, forwards }, output);
+    try {
+      await surroundings.up();
+      return await run({ tunnel, forwards, output, stop }, task);
+    } finally {
+      await metrics?.close();
+    }
   } catch (error) {
     // What is bound until now goes too; a lost session says more than what it took with it.
     const final = tunnel.state === "failed" || endsWithLink(settings);

@@ -103,6 +103,10 @@ Spread forwarded connections over so many SSH connections, 1 to 16; the default
 is 1. One stream alone gets no faster; many are no longer held up by each other's
 lost packets, and the server uses more processors. \`auto\` begins with one and makes
 others as they are needed, up to 4.`,
+  "--metrics": `
+Serve figures for Prometheus at this address, \`[bind:]port\`, under \`/metrics\`, and
+\`/healthz\` and \`/readyz\` beside them; on loopback unless another address is named. Port
+0 takes a free one, which is said.`,
   "--no-system-crypto":
     "Encrypt with AES-GCM of the runtime itself, not of the system's libcrypto.",
   "--json": `

@@ -125,6 +125,8 @@ export function optionLines(rules: readonly Pick<Rule, "flags" | "help">[]): str
 
 const HELP = `usage: fairlead [options] [user@]host [command]
        fairlead with [options] [user@]host -- command
+       fairlead up|down|status|logs|reload|restart [options] [name...]
+       fairlead add|remove|check|init|import|schema [options] ...
        fairlead demo [--keep]
        fairlead completions bash|zsh|fish|powershell
        fairlead man
@@ -144,6 +146,9 @@ forwards are up; there is no shell and no terminal.
 
 With \`with\` a command of this machine runs while the forwards are up, and its
 status is ours: fairlead with --help.
+The tunnels of a file, fairlead.yaml, are brought up by fairlead up, and looked
+after by status, logs, reload and down; init writes one to begin with. Each of
+these words has a --help of its own.
 How a shell comes to complete all of this: fairlead completions --help. The
 manual page: fairlead man | man -l -
 

@@ -157,6 +157,13 @@ export const RULES: readonly Rule[] = [
     },
   },
   {
+    flags: "--metrics <address>",
+    help: "serve Prometheus metrics, as at 127.0.0.1:9090",
+    apply: ({ settings }, value) => {
+      settings.metrics ??= readWord("--metrics", value, (address) => address);
+    },
+  },
+  {
     flags: "--no-system-crypto",
     help: "do not use the system's libcrypto for AES-GCM",
     apply: ({ settings }) => {

@@ -11,8 +11,7 @@ import type { Status } from "../control/status.ts";
 import { Supervisor } from "../control/supervisor.ts";
 import { codeOf, FairleadError, UsageError } from "../errors.ts";
 import { personPrompter } from "./askpass.ts";
-import { closeTunnels, runInBackground, serve } from "./background_process.ts";
-import { metricsActions } from "./metrics_actions.ts";
+import { closeTunnels, keptMetrics, runInBackground, serve } from "./background_process.ts";
 import { background, chosen, CONFIG_RULE, configOf, type FileOptions, read } from "./named.ts";
 import type { Output } from "./output.ts";
 import { Progress } from "./progress.ts";
@@ -127,7 +126,7 @@ async function stay(
   let end = () => {};
   const ended = new Promise<void>((resolve) => end = resolve);
   const supervisor = new Supervisor({ version: VERSION, onEmpty: () => end() });
-  const metrics = metricsActions(() => supervisor.status());
+  const metrics = keptMetrics(() => supervisor.status(), output);
   const server = await serve(supervisor, metrics).catch((error: unknown) => {
     if (codeOf(error) !== "address-in-use") throw error;
     throw new FairleadError("another process keeps your tunnels already", {

@@ -14,6 +14,7 @@ import { drain } from "./drain.ts";
 import { checkNames, checkPlaceholders, fillPlaceholders, variablesOf } from "./environment.ts";
 import type { Surroundings } from "./forward.ts";
 import { listen } from "./listen.ts";
+import { runMetrics } from "./metrics_option.ts";
 import { runLocally } from "./local_command.ts";
 import { open } from "./open.ts";
 import type { Output } from "./output.ts";
@@ -81,7 +82,12 @@ export async function runWith(
     output.warn("the tunnel is gone; the command goes on");
   });
   const command = { program, args: fillPlaceholders(args, forwards) };
+  const metrics = await runMetrics({ host, tunnel, forwards }, output).catch(async (error) => {
+    await tunnel.close({ force: true });
+    throw error;
+  });
   const status = await runLocally(command, variablesOf(forwards), signals, output);
+  await metrics?.close();
   running = false;
   // Ctrl-C goes to both of us, and its end can be seen first: what is open must not pay for that.
   if (forwards.some(({ stats }) => stats.open > 0)) await sleep(LATE_SIGNAL);

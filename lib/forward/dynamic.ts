@@ -53,7 +53,7 @@ export async function forwardDynamic(
     options,
     dialer,
   );
-  const forward = new Forward(spec, connections, listener);
+  const forward = new Forward("dynamic", spec, connections, listener);
   connections.label = `-D ${spec.name ?? (forward.port || formatListen(spec.listen))}`;
   return forward;
 }

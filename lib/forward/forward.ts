@@ -18,6 +18,8 @@ interface Listening {
  * `tunnel.forwardDynamic()`.
  */
 export class Forward<Spec extends ForwardSpec = ForwardSpec> implements AsyncDisposable {
+  /** Which of -L, -R and -D it is. */
+  readonly kind: "local" | "remote" | "dynamic";
   /** What was asked for. */
   readonly spec: Spec;
   readonly #connections: Connections;
@@ -26,7 +28,13 @@ export class Forward<Spec extends ForwardSpec = ForwardSpec> implements AsyncDis
   onClosed: (() => void) | undefined;
 
   /** @ignore Made by the tunnel. */
-  constructor(spec: Spec, connections: Connections, listener: Listening) {
+  constructor(
+    kind: Forward["kind"],
+    spec: Spec,
+    connections: Connections,
+    listener: Listening,
+  ) {
+    this.kind = kind;
     this.spec = spec;
     this.#connections = connections;
     this.#listener = listener;

@@ -41,7 +41,7 @@ export async function forwardLocal(
     options,
     dialer,
   );
-  const forward = new Forward(spec, connections, listener);
+  const forward = new Forward("local", spec, connections, listener);
   connections.label = `-L ${spec.name ?? (forward.port || formatListen(spec.listen))}`;
   return forward;
 }

@@ -60,7 +60,7 @@ export async function forwardRemote(
       }
     });
   }, options.signal === undefined ? {} : { signal: options.signal });
-  const forward = new Forward(spec, connections, {
+  const forward = new Forward("remote", spec, connections, {
     addresses: [nearAddress(listener.address)],
     close: () => listener.close(),
   });

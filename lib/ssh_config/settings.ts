@@ -143,6 +143,8 @@ export interface Settings extends KeywordSettings {
   systemCrypto?: boolean;
   /** Bytes that servers may have sent and nobody has read yet. */
   windowBudget?: number;
+  /** Where metrics are served. */
+  metrics?: string;
   json: boolean;
   /** Where each keyword was said first, for messages. */
   readonly origins: Map<string, string>;

@@ -21,7 +21,12 @@ import {
   parseRemoteForward,
   type RemoteForwardSpec,
 } from "../forward/spec.ts";
-import { checkSessionOptions, type SessionOptions, type SessionState } from "../session/options.ts";
+import {
+  checkSessionOptions,
+  type SessionOptions,
+  type SessionState,
+  type StateChange,
+} from "../session/options.ts";
 import { Session } from "../session/session.ts";
 import type { RemoteCommand } from "../ssh/command.ts";
 import type { ConnectOptions } from "../ssh/host.ts";
@@ -59,18 +64,24 @@ export interface TunnelOptions extends ConnectOptions, SessionOptions {
 export async function connect(options: TunnelOptions): Promise<Tunnel> {
   checkSessionOptions(options);
   const { host, port = 22, signal, family, name: tunnel } = options;
-  const session = await Session.open(connector(options), options, {
+  let reconnects = 0;
+  const onState = (change: StateChange) => {
+    if (change.from === "reconnecting" && change.to === "open") reconnects++;
+    options.onState?.(change);
+  };
+  const session = await Session.open(connector(options), { ...options, onState }, {
     name: formatAddress({ host, port }),
     tunnel,
     signal,
   });
-  return new Tunnel(session, family);
+  return new Tunnel(session, family, () => reconnects);
 }
 
 /** An open session and the forwards that use it. Made by {@linkcode connect}. */
 export class Tunnel implements AsyncDisposable {
   readonly #session: Session;
   readonly #listenOptions: ListenOptions;
+  readonly #reconnects: () => number;
   readonly #forwards = new Set<Forward>();
   /** Whether no forward may be added any more: nobody would close it. */
   #over = false;
@@ -81,8 +92,9 @@ export class Tunnel implements AsyncDisposable {
   readonly closed: Promise<SessionError | undefined>;
 
   /** @ignore Made by {@linkcode connect}. */
-  constructor(session: Session, family?: 4 | 6) {
+  constructor(session: Session, family?: 4 | 6, reconnects: () => number = () => 0) {
     this.#session = session;
+    this.#reconnects = reconnects;
     this.#listenOptions = family === undefined ? {} : { family };
     this.closed = session.closed.then(async (reason) => {
       this.#over = true;
@@ -105,6 +117,11 @@ export class Tunnel implements AsyncDisposable {
   /** SSH connections that are open now, for new forwarded connections. */
   get connections(): number {
     return this.#session.connections;
+  }
+
+  /** How often a lost link was made anew. */
+  get reconnects(): number {
+    return this.#reconnects();
   }
 
   /** How many callers wait for a lost link. */
