@@ -22,6 +22,7 @@ import { Person } from "./person.ts";
 import type { ControlEvent } from "./protocol.ts";
 import type { Failure, ForwardStatus, TunnelState, TunnelStatus } from "./status.ts";
 import { Turns } from "./turns.ts";
+import { downMeanwhile, unlessDown } from "./unless_down.ts";
 
 /** What a tunnel has around it. */
 export interface TunnelSurroundings {
@@ -300,7 +301,7 @@ export class RunningTunnel {
     prompter: Prompter | undefined,
   ): Promise<void> {
     if (dependencies.length > 0) {
-      await this.#orOver(Promise.all(dependencies.map(({ ready }) => ready)));
+      await this.#unlessDown(Promise.all(dependencies.map(({ ready }) => ready)));
       for (const { config, isUp } of dependencies) {
         if (isUp) continue;
         throw new SessionError(`the tunnel ${config.name}, which it depends on, is not up`, {
@@ -339,7 +340,7 @@ export class RunningTunnel {
       own = late;
       if (this.over) void late.close({ force: true });
     }, () => {});
-    const tunnel = await this.#orOver(opening);
+    const tunnel = await this.#unlessDown(opening);
     if (this.over) {
       await tunnel.close({ force: true });
       throw downMeanwhile(config.name);
@@ -362,6 +363,10 @@ export class RunningTunnel {
       if (reason === undefined) this.#around.onIdle();
       else this.#fail(reason);
     });
+  }
+
+  #unlessDown<T>(promise: Promise<T>): Promise<T> {
+    return unlessDown(this.#config.name, this.#over.signal, promise);
   }
 
   /** Begins when it is up or has failed, and nobody else changes it. */
@@ -419,29 +424,6 @@ export class RunningTunnel {
     this.#log.info("{state}: {reason}", { state, reason });
     this.#around.onEvent({ event: "tunnel", name, state });
   }
-
-  /** Whatever it waits for: its being taken down comes first. */
-  #orOver<T>(promise: Promise<T>): Promise<T> {
-    const { signal } = this.#over;
-    return new Promise((resolve, reject) => {
-      const giveUp = () => reject(downMeanwhile(this.#config.name));
-      if (signal.aborted) giveUp();
-      signal.addEventListener("abort", giveUp, { once: true });
-      promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", giveUp));
-    });
-  }
-}
-
-/**
- * What whoever waits for a tunnel is told when another one takes it down.
- *
- * @param name The tunnel.
- * @returns The error.
- */
-export function downMeanwhile(name: string): SessionError {
-  return new SessionError(`the tunnel ${name} was taken down before it was up`, {
-    code: "cancelled",
-  });
 }
 
 /** Another terminal has another agent: that is no change. */

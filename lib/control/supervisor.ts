@@ -15,8 +15,9 @@ import { prompterGate } from "../ssh/prompter_gate.ts";
 import { controlError } from "./failure.ts";
 import type { Call, ControlEvent, TunnelMethods } from "./protocol.ts";
 import { inTurn } from "./prompter_in_turn.ts";
-import { downMeanwhile, RunningTunnel } from "./running_tunnel.ts";
+import { RunningTunnel } from "./running_tunnel.ts";
 import type { Status } from "./status.ts";
+import { downMeanwhile } from "./unless_down.ts";
 
 /** More than anybody needs: each is a connection. */
 const MOST_TUNNELS = 200;
