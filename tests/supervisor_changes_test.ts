@@ -252,6 +252,66 @@ test("a tunnel that nobody uses goes by itself, where it is to", skip, async () 
   assert.equal(it.supervisor.size, 0);
 });
 
+test("who names what is not there is told, also where nothing is", skip, async () => {
+  await using it = supervise(sshd);
+  await assert.rejects(it.supervisor.down({ names: ["one"] }), {
+    message: "no tunnel one is up",
+    hint: "none is up",
+  });
+  await it.up("tunnels: { one: { host: 127.0.0.1 } }");
+  await assert.rejects(it.supervisor.remove({ tunnel: "one", forward: "db" }), {
+    message: "one has no forward db",
+    hint: "it has none",
+  });
+  await assert.rejects(it.supervisor.restart({ names: ["on"] }, it.call), {
+    hint: "did you mean one?",
+  });
+});
+
+test("whatever several do at once, down leaves nothing behind", skip, async () => {
+  await using it = supervise(sshd);
+  const ports = await Promise.all([freePort(), freePort(), freePort()]);
+  const text = (turn: number) => {
+    const forwards = (own: number) =>
+      ports.filter((_, index) => (index + turn) % 3 === own)
+        .map((port) => `{ local: ${port}, to: "127.0.0.1:${echo.port}" }`).join(", ");
+    return `tunnels:
+  a: { host: 127.0.0.1, keepalive: ${15 + turn % 2}s, forwards: [${forwards(0)}] }
+  b: { host: 127.0.0.1, jump: a, forwards: [${forwards(1)}] }
+${turn % 4 === 0 ? "" : `  c: { host: 127.0.0.1, dependsOn: a, forwards: [${forwards(2)}] }`}
+`;
+  };
+  const unexpected: unknown[] = [];
+  const work: Promise<unknown>[] = [];
+  for (let turn = 0; turn < 40; turn++) {
+    const { call, giveUp } = it.caller();
+    const doing = [
+      () => it.up(text(turn), call),
+      () => it.reload(text(turn)),
+      () => it.supervisor.restart({}, call),
+      () => it.up(text(turn + 1), call),
+      () => it.reload(text(turn + 2)),
+      () => it.supervisor.down({ force: turn % 2 === 0 }, call),
+    ][turn % 6];
+    work.push(
+      (doing as () => Promise<unknown>)().catch((error) => {
+        if (error.code !== "cancelled") unexpected.push(error);
+      }),
+    );
+    if (turn % 5 === 0) setTimeout(giveUp, 10);
+    if (turn % 7 === 0) sshd.signalSessions("SIGKILL");
+    await sleep((turn * 17) % 60);
+  }
+  await Promise.all(work);
+  await it.supervisor.close({ force: true });
+  assert.deepEqual(unexpected, []);
+  assert.equal(it.supervisor.size, 0);
+  await waitFor(() => sshd.sessions().length === 0);
+  for (const port of ports) {
+    await assert.rejects(transfer(port, { send: 1 }), { code: "ECONNREFUSED" });
+  }
+});
+
 test("there can be 200 tunnels at most", async () => {
   const many = (from: number, count: number) =>
     "tunnels:\n" +
