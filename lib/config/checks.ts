@@ -71,7 +71,7 @@ function circleFrom(
  * @param places Where they stand.
  */
 export function checkForwards(
-  tunnels: readonly TunnelConfig[],
+  tunnels: readonly Pick<TunnelConfig, "name" | "forwards">[],
   { complain, lineOf }: Places,
 ): void {
   const here = new Map<string, Path>();

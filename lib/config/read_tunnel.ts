@@ -9,9 +9,10 @@ import { parsePin } from "../ssh/pinned_keys.ts";
 import { parseProxy } from "../ssh/proxy.ts";
 import { readDestination } from "../ssh_config/destination.ts";
 import { parseJump } from "../ssh_config/jump_spec.ts";
-import { applyKeyword } from "../ssh_config/keywords.ts";
+import { applyKeyword, takesWords } from "../ssh_config/keywords.ts";
 import { emptySettings } from "../ssh_config/settings.ts";
 import { isNone } from "../ssh_config/values.ts";
+import { splitWords } from "../ssh_config/words.ts";
 import { ForwardMistake, readForward } from "./forwards.ts";
 import type { Path, Problem } from "./problems.ts";
 import type { TunnelInput } from "./schema.ts";
@@ -131,11 +132,10 @@ export function readTunnel(
     if (value !== undefined) say(key, keyword, truth(String(value)) ? "yes" : "no");
   }
   for (const [keyword, value] of Object.entries(input.options ?? {})) {
-    say(
-      `options.${keyword}`,
-      keyword,
-      typeof value === "boolean" ? (value ? "yes" : "no") : String(value),
-    );
+    const said = typeof value === "boolean" ? (value ? "yes" : "no") : String(value);
+    attempt(`options.${keyword}`, () => {
+      say(`options.${keyword}`, keyword, ...takesWords(keyword) ? splitWords(said) : [said]);
+    });
   }
   checkKeywords(said, complain);
 

@@ -76,6 +76,17 @@ export function laterMistake(settings: Settings, keyword: string, error: unknown
   return mistake(error, settings.origins.get(keyword) ?? keyword, undefined, keyword);
 }
 
+/**
+ * Whether a keyword's value can be several words, such as `RekeyLimit 1G 1h`.
+ *
+ * @param keyword The keyword, in any case.
+ * @returns Whether it is to be split; not for what is no keyword.
+ */
+export function takesWords(keyword: string): boolean {
+  const known = BY_NAME.get(keyword.toLowerCase());
+  return known !== undefined && KEYWORDS[known]?.form === "words";
+}
+
 const BY_NAME: ReadonlyMap<string, string> = new Map([
   ...Object.keys(KEYWORDS).map((name) => [name.toLowerCase(), name] as const),
   ...Object.entries(ALIASES),
