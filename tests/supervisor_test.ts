@@ -1,14 +1,12 @@
 /** Named tunnels, brought up and changed while they run, with a real server. */
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { connect as connectTcp, type Socket } from "node:net";
+import { connect as connectTcp } from "node:net";
 import { after, before, test } from "node:test";
-import type { Call, ControlEvent } from "../lib/control/protocol.ts";
-import type { ForwardStatus, Status, TunnelStatus } from "../lib/control/status.ts";
-import { Supervisor } from "../lib/control/supervisor.ts";
+import type { ForwardStatus } from "../lib/control/status.ts";
 import { tunnelsOf } from "./support/named_tunnels.ts";
 import { silentPort } from "./support/silent.ts";
 import { type SshServer, startSshd } from "./support/sshd.ts";
+import { portOf, says, supervise, tunnelIn } from "./support/supervisor.ts";
 import { echoServer, type Peer, refusingPort, transfer } from "./support/tcp.ts";
 import { freePort, skipUnless, waitFor } from "./support/tools.ts";
 
@@ -26,45 +24,8 @@ after(async () => {
   await echo?.stop();
 });
 
-/** A supervisor that ends with its test, and a call that notes what happens. */
 function stage() {
-  let empty = 0;
-  const supervisor = new Supervisor({ version: "1.2.3", onEmpty: () => empty++ });
-  const events: ControlEvent[] = [];
-  const over = new AbortController();
-  const call: Call = { signal: over.signal, event: (event) => void events.push(event) };
-  return {
-    supervisor,
-    call,
-    events,
-    giveUp: () => over.abort(),
-    isEmpty: () => empty > 0,
-    up: (text: string, own = call) =>
-      supervisor.up({ tunnels: tunnelsOf(sshd, text), secrets: {} }, own),
-    reload: (text: string) =>
-      supervisor.reload({
-        file: "/project/fairlead.yaml",
-        tunnels: tunnelsOf(sshd, text),
-        secrets: {},
-      }, call),
-    [Symbol.asyncDispose]: () => supervisor.close({ force: true }),
-  };
-}
-
-function tunnelIn(status: Status, name: string): TunnelStatus {
-  const found = status.tunnels.find((tunnel) => tunnel.name === name);
-  assert.ok(found, `${name} is not among ${status.tunnels.map(({ name }) => name)}`);
-  return found;
-}
-
-function portOf({ addresses }: ForwardStatus): number {
-  const [address] = addresses;
-  return address !== undefined && "port" in address ? address.port : 0;
-}
-
-async function says(socket: Socket, word: string): Promise<void> {
-  socket.write(word);
-  assert.equal(String((await once(socket, "data"))[0]), word);
+  return supervise(sshd);
 }
 
 test("tunnels come up with every kind of forward, and go down again", skip, async () => {

@@ -10,7 +10,7 @@ import { nearest } from "../nearest.ts";
 import type { ForwardRequest } from "../ssh_config/settings.ts";
 import type { ListenSettings } from "../ssh_config/start_forward.ts";
 import type { Tunnel } from "../tunnel/tunnel.ts";
-import { forwardKey, RunningForward } from "./running_forward.ts";
+import { forwardKey, LETTERS, RunningForward } from "./running_forward.ts";
 import type { ForwardStatus } from "./status.ts";
 
 /** Milliseconds that open connections have when their forward goes. */
@@ -91,13 +91,26 @@ export class ForwardSet {
   }
 
   /**
-   * Becomes another set. Those that are in both are not touched.
+   * Stops those that another set has no more.
+   *
+   * @param requests The other set.
+   */
+  release(requests: readonly ForwardRequest[]): void {
+    const wanted = new Set(requests.map(forwardKey));
+    for (const forward of this.#forwards) {
+      if (!wanted.has(forwardKey(forward.request))) void forward.stop({ timeout: DRAIN_TIMEOUT });
+    }
+  }
+
+  /**
+   * Becomes another set. Those that are in both are not touched; those that are new do not listen
+   * before listen().
    *
    * @param requests What is asked for from now on.
-   * @param base What new ones listen for; they do not where it is missing.
    * @returns What has changed, in words.
    */
-  async become(requests: readonly ForwardRequest[], base: Base | undefined): Promise<string[]> {
+  replace(requests: readonly ForwardRequest[]): string[] {
+    this.release(requests);
     const wanted = new Map(requests.map((request) => [forwardKey(request), request]));
     const kept = new Map(this.#forwards.map((forward) => [forwardKey(forward.request), forward]));
     const gone = this.#forwards.filter(({ request }) => !wanted.has(forwardKey(request)));
@@ -109,9 +122,6 @@ export class ForwardSet {
       added.push(forward);
       return forward;
     });
-    // They go first: a changed forward may want the same port.
-    for (const forward of gone) void forward.stop({ timeout: DRAIN_TIMEOUT });
-    if (base !== undefined) await this.#start(added, base);
     return [
       ...gone.map(({ status }) => `${nameOf(status)} removed`),
       ...added.map(({ status }) => `${nameOf(status)} added`),
@@ -204,8 +214,6 @@ export class ForwardSet {
     this.#onChange(status);
   }
 }
-
-const LETTERS = { local: "-L", remote: "-R", dynamic: "-D" } as const;
 
 /** As a command line would have it. */
 function nameOf({ kind, name, forward }: ForwardStatus): string {

@@ -6,6 +6,7 @@
 import { settingsOf } from "../config/settings_of.ts";
 import type { TunnelConfig, TunnelSecrets } from "../config/tunnel_config.ts";
 import { type Dialer, formatAddress } from "../dialer.ts";
+import { UsageError } from "../errors.ts";
 import type { SessionOptions } from "../session/options.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import { type HostConfig, readHost } from "../ssh_config/host_config.ts";
@@ -66,8 +67,9 @@ export async function tunnelOptions(
     ...(privateKeys === undefined ? {} : { privateKeys }),
     ...(systemCrypto === undefined ? {} : { systemCrypto }),
   });
+  checkWays(config, options);
   return {
-    ...withAgent(options, agent),
+    ...withAgent(config.via === undefined ? options : withoutCommand(options), agent),
     // No file could name those keys for a server on the way. These are for the destination alone.
     ...(hostKeys === undefined ? {} : { hostKeys }),
     ...(password === undefined ? {} : { password }),
@@ -97,6 +99,31 @@ export async function openTunnel(
     name: config.name,
     ...(onState === undefined ? {} : { onState }),
   });
+}
+
+/** As -J does on a command line, a tunnel to lead through wins over a ProxyCommand of ssh_config. */
+function withoutCommand({ proxyCommand: _other, ...options }: ConnectOptions): ConnectOptions {
+  return options;
+}
+
+/** There is one way to the server that is connected to first. */
+function checkWays({ where, via, session }: TunnelConfig, options: ConnectOptions): void {
+  if (session.proxy === undefined) return;
+  if (via !== undefined) {
+    throw new UsageError(
+      `${where}: a proxy and the tunnel ${via} to lead through contradict each other`,
+      `give the proxy to ${via}`,
+      "config-invalid",
+    );
+  }
+  let first = options;
+  while (first.jump !== undefined) first = first.jump;
+  if (first.proxyCommand === undefined) return;
+  throw new UsageError(
+    `${where}: proxy and the ProxyCommand of ${first.host} contradict each other`,
+    "ProxyCommand none, in its Host block, leaves the command out",
+    "config-invalid",
+  );
 }
 
 /** The agent of whoever asks, which need not be that of the process that connects. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { codeOf } from "../errors.ts";
+import { codeOf, type ErrorCode } from "../errors.ts";
 import type { CloseOptions, ConnectionStats } from "../forward/connections.ts";
 import type { Forward } from "../forward/forward.ts";
 import { formatForward, formatListen } from "../forward/spec.ts";
@@ -17,6 +17,8 @@ import type { Failure, ForwardStatus } from "./status.ts";
 /** Milliseconds that a port which was just given up has to be free again. */
 const RELEASE_TIMEOUT = 2_000;
 const RELEASE_PAUSE = 50;
+/** When one of this process last gave its port up; only then is it worth waiting for. */
+let released = -Infinity;
 
 const NOTHING: ConnectionStats = {
   open: 0,
@@ -28,6 +30,9 @@ const NOTHING: ConnectionStats = {
   sent: 0,
   received: 0,
 };
+
+/** The options of ssh(1) that ask for each kind. */
+export const LETTERS = { local: "-L", remote: "-R", dynamic: "-D" } as const;
 
 /**
  * What tells forwards apart.
@@ -70,15 +75,14 @@ export class RunningForward {
     settings: ListenSettings,
     signal: AbortSignal,
   ): Promise<Forward> {
-    const deadline = performance.now() + RELEASE_TIMEOUT;
     for (;;) {
       try {
         this.#forward = await startForward(tunnel, this.request, settings, signal);
         this.#failure = undefined;
         return this.#forward;
       } catch (error) {
-        const late = performance.now() > deadline || signal.aborted;
-        if (codeOf(error) !== "address-in-use" || late) {
+        const late = performance.now() > released + RELEASE_TIMEOUT || signal.aborted;
+        if (late || !this.#mayBeTaken(codeOf(error))) {
           this.#failure = failureOf(error);
           throw error;
         }
@@ -97,6 +101,7 @@ export class RunningForward {
     const forward = this.#forward;
     if (forward === undefined) return;
     this.#forward = undefined;
+    released = performance.now();
     this.#draining.add(forward);
     await forward.close(options);
     this.#draining.delete(forward);
@@ -115,12 +120,22 @@ export class RunningForward {
    * @returns Whether it is so.
    */
   isCalled(word: string): boolean {
-    const { spec } = this.request;
+    const { kind, spec } = this.request;
     const { addresses = [] } = this.#forward ?? {};
     const real = addresses.map((address) =>
       "path" in address ? address.path : String(address.port)
     );
-    return [spec.name, formatForward(spec), formatListen(spec.listen), ...real].includes(word);
+    const { name: _called, ...unnamed } = spec;
+    const texts = [spec, unnamed].map(formatForward);
+    const said = texts.flatMap((text) => [text, `${LETTERS[kind]} ${text}`]);
+    return [spec.name, ...said, formatListen(spec.listen), ...real].includes(word);
+  }
+
+  /** Whether it cannot listen because another one does. */
+  #mayBeTaken(code: ErrorCode): boolean {
+    // Below 1024, a server's refusal says no more than that.
+    return code === "address-in-use" ||
+      (this.request.kind === "remote" && code === "privileged-port");
   }
 
   get #stats(): ConnectionStats {

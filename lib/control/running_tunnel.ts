@@ -4,7 +4,7 @@
  * @module
  */
 import type { Logger } from "@logtape/logtape";
-import { sameSession } from "../config/compare.ts";
+import { sameSession, sameTunnel } from "../config/compare.ts";
 import type { TunnelConfig, TunnelSecrets } from "../config/tunnel_config.ts";
 import type { Dialer } from "../dialer.ts";
 import { adviceOf, messageOf, SessionError } from "../errors.ts";
@@ -16,15 +16,21 @@ import type { Prompter } from "../ssh/prompter.ts";
 import type { Tunnel } from "../tunnel/tunnel.ts";
 import { controlError, failureOf } from "./failure.ts";
 import { type Base, DRAIN_TIMEOUT, ForwardSet } from "./forward_set.ts";
+import { LeftSessions } from "./left_sessions.ts";
 import { openTunnel, tunnelHost } from "./open_tunnel.ts";
+import { Person } from "./person.ts";
 import type { ControlEvent } from "./protocol.ts";
 import type { Failure, ForwardStatus, TunnelState, TunnelStatus } from "./status.ts";
+import { Turns } from "./turns.ts";
+import { downMeanwhile, unlessDown } from "./unless_down.ts";
 
 /** What a tunnel has around it. */
 export interface TunnelSurroundings {
   /** The tunnel of that name, as it stands at the moment of a dial. */
   readonly dialerOf: (name: string) => Pick<Dialer, "dial">;
   readonly onEvent: (event: ControlEvent) => void;
+  /** Called when it has another session, before the old one ends: others may lead through that. */
+  readonly onMoved: () => Promise<void>;
   /** Called when it has ended by itself: idleTimeout. */
   readonly onIdle: () => void;
 }
@@ -34,6 +40,8 @@ export class RunningTunnel {
   #config: TunnelConfig;
   #secrets: TunnelSecrets;
   readonly #around: TunnelSurroundings;
+  /** The requests that wait for it to be up. */
+  readonly wantedBy: Set<unknown> = new Set();
   readonly #log: Logger;
   readonly #over = new AbortController();
   readonly #forwards: ForwardSet;
@@ -46,6 +54,9 @@ export class RunningTunnel {
   #failure: Failure | undefined;
   /** Settles when it is up, or has failed. */
   #ready: Promise<void> = Promise.resolve();
+  readonly #turns = new Turns();
+  readonly #left = new LeftSessions();
+  readonly #person = new Person();
 
   /**
    * @param config What it is to be.
@@ -108,6 +119,8 @@ export class RunningTunnel {
     dependencies: readonly RunningTunnel[],
     prompter: Prompter | undefined,
   ): Promise<void> {
+    if (dependencies.length === 0) this.#to("connecting", `to ${this.#config.host}`);
+    else this.#to("waiting", `for ${dependencies.map(({ config }) => config.name).join(", ")}`);
     this.#ready = this.#bringUp(dependencies, prompter).catch((error: unknown) => {
       if (!this.over) this.#fail(error);
     });
@@ -117,17 +130,18 @@ export class RunningTunnel {
   /**
    * Takes it down.
    *
-   * @param options Whether open connections are waited for.
+   * @param options Whether open connections are waited for. A second call can cut short what the
+   *   first one waits for.
    * @returns When nothing of it is left.
    */
   async end({ force = false }: { force?: boolean } = {}): Promise<void> {
+    const first = !this.over;
     this.#over.abort();
-    const tunnel = this.#tunnel;
-    if (tunnel !== undefined) {
-      this.#to("draining", "taken down");
-      await tunnel.close(force ? { force } : { timeout: DRAIN_TIMEOUT });
-    }
-    await this.#ready;
+    if (first && this.#tunnel !== undefined) this.#to("draining", "taken down");
+    const options = force ? { force } : { timeout: DRAIN_TIMEOUT };
+    await Promise.all([this.#tunnel?.close(options), this.#left.close(options)]);
+    await Promise.all([this.#ready, this.#turns.over]);
+    if (!first) return;
     this.#log.info("down");
     this.#around.onEvent({ event: "tunnel", name: this.#config.name, state: "down" });
   }
@@ -137,53 +151,104 @@ export class RunningTunnel {
    *
    * @param dependencies The tunnels that must be up before.
    * @param prompter Who may be asked.
-   * @returns When it is up again.
-   * @throws {FairleadError} When no new connection can be had.
+   * @returns When it is up again, or a tunnel that had failed has failed again.
+   * @throws {FairleadError} When no new connection can be had; the present one stays.
    */
-  async restart(
+  restart(
     dependencies: readonly RunningTunnel[],
     prompter: Prompter | undefined,
   ): Promise<void> {
-    await this.#ready;
-    if (this.#tunnel === undefined) {
-      await this.start(dependencies, prompter);
-      return;
-    }
-    await this.#tunnel.reload();
-    await this.#forwards.listen(this.#base);
+    return this.#inTurn(async () => {
+      if (this.#tunnel === undefined) return await this.start(dependencies, prompter);
+      const tunnel = this.#tunnel;
+      await this.#person.during(prompter, () => tunnel.reload());
+      await this.#forwards.listen(this.#base);
+    });
   }
 
   /**
-   * Becomes what a changed file says.
+   * Brings a tunnel that has failed up again, as the file has it now. What its forwards have carried
+   * stays counted.
    *
    * @param config What it is to be.
    * @param secrets The values of its secrets.
+   * @param dependencies The tunnels that must be up before.
+   * @param prompter Who may be asked.
+   */
+  retry(
+    config: TunnelConfig,
+    secrets: TunnelSecrets,
+    dependencies: readonly RunningTunnel[],
+    prompter: Prompter | undefined,
+  ): void {
+    this.#config = config;
+    this.#secrets = secrets;
+    this.#forwards.replace(config.forwards);
+    void this.start(dependencies, prompter);
+  }
+
+  /**
+   * Becomes what a changed file says. A tunnel that has failed is tried again where it has changed.
+   *
+   * @param config What it is to be.
+   * @param secrets The values of its secrets.
+   * @param dependencies The tunnels that must be up before.
    * @param prompter Who may be asked.
    * @returns What has changed, in words.
    * @throws {FairleadError} When the new session cannot be had; the old one stays.
    */
-  async become(
+  become(
     config: TunnelConfig,
     secrets: TunnelSecrets,
+    dependencies: readonly RunningTunnel[],
     prompter: Prompter | undefined,
   ): Promise<string[]> {
-    await this.#ready;
-    const changed = !sameSession(this.#config, config) ||
-      !sameSecrets(this.#secrets, secrets);
-    const before = this.#tunnel;
-    if (changed && before !== undefined) {
-      const [host, tunnel] = await this.#connect(config, secrets, prompter);
+    return this.#inTurn(async () => {
+      const before = this.#tunnel;
+      const keeps = sameSession(this.#config, config) && sameSecrets(this.#secrets, secrets);
+      if (before === undefined) {
+        if (keeps && sameTunnel(this.#config, config)) return [];
+        this.#config = config;
+        this.#secrets = secrets;
+        const changes = this.#forwards.replace(config.forwards);
+        await this.start(dependencies, prompter);
+        return [this.isUp ? "up again" : "tried again", ...changes];
+      }
+      if (!keeps) await this.#connect(config, secrets, prompter);
       this.#config = config;
       this.#secrets = secrets;
-      this.#watch(tunnel, host);
-      void before.close({ timeout: DRAIN_TIMEOUT });
-      await this.#forwards.move(this.#base);
+      const changes = this.#forwards.replace(config.forwards);
+      if (keeps) {
+        await this.#forwards.listen(this.#base);
+        return changes;
+      }
+      const moving = this.#forwards.move(this.#base);
+      this.#left.add(before, this.#around.onMoved());
+      await moving;
+      return ["connected anew", ...changes];
+    });
+  }
+
+  /**
+   * Stops those forwards that a changed file has no more: another tunnel may want their ports.
+   *
+   * @param config What it is to become.
+   */
+  release(config: TunnelConfig): void {
+    if (sameSession(this.#config, config)) this.#forwards.release(config.forwards);
+  }
+
+  /**
+   * Connects anew because the tunnel that this one leads through has another session.
+   *
+   * @returns When that is done, or cannot be done; it never rejects.
+   */
+  async follow(): Promise<void> {
+    try {
+      await this.#tunnel?.reload();
+    } catch (error) {
+      this.#log.warn("no new connection: {reason}", { reason: adviceOf(error) });
     }
-    this.#config = config;
-    this.#secrets = secrets;
-    const base = this.#tunnel === undefined ? undefined : this.#base;
-    const changes = await this.#forwards.become(config.forwards, base);
-    return changed ? ["connected anew", ...changes] : changes;
   }
 
   /**
@@ -193,10 +258,12 @@ export class RunningTunnel {
    * @returns What has become of it.
    * @throws {FairleadError} When there is one like it, or it cannot listen.
    */
-  async add(request: ForwardRequest): Promise<ForwardStatus> {
-    const status = await this.#forwards.add(request, this.#base);
-    this.#config = { ...this.#config, forwards: this.#forwards.requests };
-    return status;
+  add(request: ForwardRequest): Promise<ForwardStatus> {
+    return this.#inTurn(async () => {
+      const status = await this.#forwards.add(request, this.#base);
+      this.#config = { ...this.#config, forwards: this.#forwards.requests };
+      return status;
+    });
   }
 
   /**
@@ -234,38 +301,34 @@ export class RunningTunnel {
     prompter: Prompter | undefined,
   ): Promise<void> {
     if (dependencies.length > 0) {
-      this.#to("waiting", `for ${dependencies.map(({ config }) => config.name).join(", ")}`);
+      await this.#unlessDown(Promise.all(dependencies.map(({ ready }) => ready)));
+      for (const { config, isUp } of dependencies) {
+        if (isUp) continue;
+        throw new SessionError(`the tunnel ${config.name}, which it depends on, is not up`, {
+          code: "connect-failed",
+        });
+      }
+      this.#to("connecting", `to ${this.#config.host}`);
     }
-    await this.#orOver(Promise.all(dependencies.map(({ ready }) => ready)));
-    for (const { config, isUp } of dependencies) {
-      if (isUp) continue;
-      throw new SessionError(`the tunnel ${config.name}, which it depends on, is not up`, {
-        code: "connect-failed",
-      });
-    }
-    this.#to("connecting", `to ${this.#config.host}`);
-    const [host, tunnel] = await this.#connect(this.#config, this.#secrets, prompter);
-    this.#watch(tunnel, host);
-    if (this.over) {
-      await tunnel.close({ force: true });
-      return;
-    }
+    await this.#connect(this.#config, this.#secrets, prompter);
     await this.#forwards.listen(this.#base);
   }
 
+  /** Opens a session, and makes it the one that is used. */
   async #connect(
     config: TunnelConfig,
     secrets: TunnelSecrets,
     prompter: Prompter | undefined,
-  ): Promise<[HostConfig, Tunnel]> {
+  ): Promise<void> {
     const { signal } = this.#over;
     const { host, destination } = await tunnelHost(config, signal);
-    this.#destination = destination;
+    if (this.#tunnel === undefined) this.#destination = destination;
     const { via } = config;
     // What it was before, or is to be, says nothing any more.
     let own: Tunnel | undefined;
     const opening = openTunnel(config, host, {
-      ...{ secrets, prompter, signal },
+      ...{ secrets, signal },
+      prompter: prompter === undefined ? undefined : this.#person.prompter(prompter),
       via: via === undefined ? undefined : this.#around.dialerOf(via),
       onBanner: (text) => this.#around.onEvent({ event: "banner", name: config.name, text }),
       onState: (change) => {
@@ -277,7 +340,13 @@ export class RunningTunnel {
       own = late;
       if (this.over) void late.close({ force: true });
     }, () => {});
-    return [host, await this.#orOver(opening)];
+    const tunnel = await this.#unlessDown(opening);
+    if (this.over) {
+      await tunnel.close({ force: true });
+      throw downMeanwhile(config.name);
+    }
+    this.#destination = destination;
+    this.#watch(tunnel, host);
   }
 
   #watch(tunnel: Tunnel, host: HostConfig): void {
@@ -293,6 +362,28 @@ export class RunningTunnel {
       if (this.over) return;
       if (reason === undefined) this.#around.onIdle();
       else this.#fail(reason);
+    });
+  }
+
+  #unlessDown<T>(promise: Promise<T>): Promise<T> {
+    return unlessDown(this.#config.name, this.#over.signal, promise);
+  }
+
+  /** Begins when it is up or has failed, and nobody else changes it. */
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    return this.#turns.take(async () => {
+      // What has failed may have been brought up anew meanwhile.
+      for (let ready; ready !== this.#ready;) await (ready = this.#ready);
+      if (this.over) {
+        const message = `the tunnel ${this.#config.name} was taken down meanwhile`;
+        throw new SessionError(message, { code: "cancelled" });
+      }
+      try {
+        return await change();
+      } catch (error) {
+        if (!this.over) this.#log.warn("{reason}", { reason: adviceOf(error) });
+        throw error;
+      }
     });
   }
 
@@ -333,29 +424,6 @@ export class RunningTunnel {
     this.#log.info("{state}: {reason}", { state, reason });
     this.#around.onEvent({ event: "tunnel", name, state });
   }
-
-  /** Whatever it waits for: its being taken down comes first. */
-  #orOver<T>(promise: Promise<T>): Promise<T> {
-    const { signal } = this.#over;
-    return new Promise((resolve, reject) => {
-      const giveUp = () => reject(downMeanwhile(this.#config.name));
-      if (signal.aborted) giveUp();
-      signal.addEventListener("abort", giveUp, { once: true });
-      promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", giveUp));
-    });
-  }
-}
-
-/**
- * What whoever waits for a tunnel is told when another one takes it down.
- *
- * @param name The tunnel.
- * @returns The error.
- */
-export function downMeanwhile(name: string): SessionError {
-  return new SessionError(`the tunnel ${name} was taken down before it was up`, {
-    code: "cancelled",
-  });
 }
 
 /** Another terminal has another agent: that is no change. */

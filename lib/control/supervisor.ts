@@ -7,15 +7,17 @@
 import process from "node:process";
 import { sameTunnel } from "../config/compare.ts";
 import { inOrder } from "../config/select.ts";
-import type { TunnelConfig } from "../config/tunnel_config.ts";
+import type { TunnelConfig, TunnelSecrets } from "../config/tunnel_config.ts";
 import { FairleadError, UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import { prompterGate } from "../ssh/prompter_gate.ts";
 import { controlError } from "./failure.ts";
 import type { Call, ControlEvent, TunnelMethods } from "./protocol.ts";
-import { downMeanwhile, RunningTunnel } from "./running_tunnel.ts";
+import { inTurn } from "./prompter_in_turn.ts";
+import { RunningTunnel } from "./running_tunnel.ts";
 import type { Status } from "./status.ts";
+import { downMeanwhile } from "./unless_down.ts";
 
 /** More than anybody needs: each is a connection. */
 const MOST_TUNNELS = 200;
@@ -78,25 +80,24 @@ export class Supervisor {
     this.#check(tunnels);
     return await this.#during(call, names, async (prompter) => {
       const own: RunningTunnel[] = [];
-      const mine = new Set<RunningTunnel>();
       for (const config of inOrder(tunnels, tunnels)) {
-        const { tunnel, made } = await this.#begin(
-          config,
-          secrets[config.name] ?? {},
-          call,
-          prompter,
-        );
+        const tunnel = await this.#begin(config, secrets[config.name] ?? {}, call, prompter);
         own.push(tunnel);
-        if (made) mine.add(tunnel);
+        tunnel.wantedBy.add(call);
       }
       const giveUp = () => {
-        const notYet = own.filter((tunnel) => mine.has(tunnel) && !tunnel.isUp);
-        for (const { config } of notYet) void this.#end(config.name, true, new Set());
+        for (const tunnel of own) {
+          const wanted = tunnel.wantedBy;
+          wanted.delete(call);
+          if (wanted.size > 0 || tunnel.isUp || tunnel.over || tunnel.state === "failed") continue;
+          void this.#end(tunnel.config.name, true, new Set());
+        }
       };
       if (call.signal.aborted) giveUp();
       call.signal.addEventListener("abort", giveUp, { once: true });
       await Promise.all(own.map(({ ready }) => ready));
       call.signal.removeEventListener("abort", giveUp);
+      own.forEach((tunnel) => tunnel.wantedBy.delete(call));
       const gone = own.find(({ over }) => over);
       if (gone !== undefined) throw downMeanwhile(gone.config.name);
       return this.status();
@@ -131,7 +132,7 @@ export class Supervisor {
    * @returns What has changed, in words, and the status.
    */
   async reload({ file, tunnels, secrets }: Params<"reload">, call: Call): Result<"reload"> {
-    const wanted = new Map(tunnels.map((config) => [config.name, config]));
+    const wanted = new Set(tunnels.map(({ name }) => name));
     const own = [...this.#tunnels.values()].filter(({ config }) => config.file === file);
     return await this.#during(call, new Set(this.#tunnels.keys()), async (prompter) => {
       const changes: string[] = [];
@@ -140,20 +141,13 @@ export class Supervisor {
         await this.#end(name, false, down);
         changes.push(...[...down].map((one) => `${one}: down`));
       }
+      // A forward may have gone from one tunnel to another.
       for (const config of tunnels) {
-        const { name } = config;
-        const tunnel = this.#tunnels.get(name);
-        if (tunnel === undefined) {
-          changes.push(`${name}: not up; fairlead up ${name} brings it up`);
-          continue;
-        }
-        try {
-          const said = await tunnel.become(config, secrets[name] ?? {}, prompter);
-          changes.push(...said.map((words) => `${name}: ${words}`));
-        } catch (error) {
-          call.event({ event: "failed", name, error: controlError(error) });
-          changes.push(`${name}: stays as it was`);
-        }
+        const tunnel = this.#tunnels.get(config.name);
+        if (tunnel?.config.file === file) tunnel.release(config);
+      }
+      for (const config of inOrder(tunnels, tunnels)) {
+        changes.push(...await this.#apply(config, secrets[config.name] ?? {}, call, prompter));
       }
       return { changes, status: this.status() };
     });
@@ -170,15 +164,26 @@ export class Supervisor {
   async restart({ names }: Params<"restart">, call: Call): Result<"restart"> {
     const wanted = (names ?? [...this.#tunnels.keys()]).map((name) => this.#named(name));
     const told = new Set(wanted.map(({ config }) => config.name));
+    // What has failed is brought up after what it depends on.
+    const configs = [...this.#tunnels.values()].map(({ config }) => config);
+    const ordered = inOrder(configs, configs).filter(({ name }) => told.has(name));
     return await this.#during(call, told, async (prompter) => {
-      await Promise.all(wanted.map(async (tunnel) => {
-        try {
-          await tunnel.restart(this.#dependenciesOf(tunnel.config), prompter);
-        } catch (error) {
-          const { name } = tunnel.config;
-          call.event({ event: "failed", name, error: controlError(error) });
-        }
-      }));
+      const restarted = new Map<string, Promise<void>>();
+      for (const { name, dependsOn } of ordered) {
+        const before = dependsOn.map((other) => restarted.get(other));
+        const restart = async () => {
+          await Promise.all(before);
+          const tunnel = this.#tunnels.get(name);
+          await tunnel?.restart(this.#dependenciesOf(tunnel.config), prompter);
+        };
+        restarted.set(
+          name,
+          restart().catch((error: unknown) => {
+            call.event({ event: "failed", name, error: controlError(error) });
+          }),
+        );
+      }
+      await Promise.all(restarted.values());
       return this.status();
     });
   }
@@ -231,57 +236,78 @@ export class Supervisor {
     });
   }
 
-  /** @returns The tunnel, and whether this made it. */
+  /** Has a tunnel come up where it is not. */
   async #begin(
     config: TunnelConfig,
-    secrets: Params<"up">["secrets"][string],
+    secrets: TunnelSecrets,
     call: Call,
     prompter: Prompter | undefined,
-  ): Promise<{ tunnel: RunningTunnel; made: boolean }> {
+  ): Promise<RunningTunnel> {
     const { name } = config;
+    // What is being taken down is waited for: it may hold the same ports.
+    for (let old = this.#tunnels.get(name); old?.over; old = this.#tunnels.get(name)) {
+      await this.#end(name, false, new Set());
+    }
     const old = this.#tunnels.get(name);
-    if (old !== undefined && old.state !== "failed" && !old.over) {
+    if (old?.state === "failed") {
+      old.retry(config, secrets, this.#dependenciesOf(config), prompter);
+      return old;
+    }
+    if (old !== undefined) {
       if (!sameTunnel(old.config, config)) {
         const message = "is up, and differs in the file; fairlead reload applies it";
         call.event({ event: "note", name, message });
       }
-      return { tunnel: old, made: false };
+      return old;
     }
-    // What is being taken down is waited for: it may hold the same ports.
-    if (old !== undefined) await this.#end(name, true, new Set(), { alone: true });
-    const again = this.#tunnels.get(name);
-    if (again !== undefined) return { tunnel: again, made: false };
     const tunnel = new RunningTunnel(config, secrets, {
       dialerOf: (other) => ({
         dial: async (...words) => await this.#named(other).dialer.dial(...words),
       }),
       onEvent: (event) => this.#tell(event),
+      onMoved: async () => {
+        const through = [...this.#tunnels.values()].filter(({ config }) => config.via === name);
+        await Promise.all(through.map((other) => other.follow()));
+      },
       onIdle: () => void this.#end(name, true, new Set()),
     });
     this.#tunnels.set(name, tunnel);
     void tunnel.start(this.#dependenciesOf(config), prompter);
-    return { tunnel, made: true };
+    return tunnel;
+  }
+
+  /** @returns What a changed file has changed about a tunnel, in words. */
+  async #apply(
+    config: TunnelConfig,
+    secrets: TunnelSecrets,
+    call: Call,
+    prompter: Prompter | undefined,
+  ): Promise<string[]> {
+    const { name, file } = config;
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) return [`${name}: not up; fairlead up ${name} brings it up`];
+    if (tunnel.config.file !== file) return [`${name}: up from ${tunnel.config.file}, left alone`];
+    try {
+      const said = await tunnel.become(config, secrets, this.#dependenciesOf(config), prompter);
+      return said.map((words) => `${name}: ${words}`);
+    } catch (error) {
+      call.event({ event: "failed", name, error: controlError(error) });
+      return [`${name}: stays as it was`];
+    }
   }
 
   /** Ends a tunnel after those that depend on it. */
-  async #end(
-    name: string,
-    force: boolean,
-    down: Set<string>,
-    { alone = false }: { alone?: boolean } = {},
-  ): Promise<void> {
+  async #end(name: string, force: boolean, down: Set<string>): Promise<void> {
     const tunnel = this.#tunnels.get(name);
     if (tunnel === undefined) return;
     const dependents = [...this.#tunnels.values()].filter(({ config }) =>
       config.dependsOn.includes(name)
     );
-    if (!alone) {
-      await Promise.all(dependents.map(({ config }) => this.#end(config.name, force, down)));
-    }
+    await Promise.all(dependents.map(({ config }) => this.#end(config.name, force, down)));
     await tunnel.end({ force });
+    down.add(name);
     if (this.#tunnels.get(name) !== tunnel) return;
     this.#tunnels.delete(name);
-    down.add(name);
     if (this.#tunnels.size === 0) this.#options.onEmpty?.();
   }
 
@@ -316,7 +342,7 @@ export class Supervisor {
       : prompterGate(call.prompter, "fairlead runs in the background");
     this.#calls.add(told);
     try {
-      return await work(gate?.prompter);
+      return await work(gate === undefined ? undefined : inTurn(gate.prompter));
     } finally {
       this.#calls.delete(told);
       gate?.close();
