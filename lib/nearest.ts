@@ -18,6 +18,7 @@ export function nearest(
   known: readonly string[],
   most: number = Math.max(2, Math.floor(word.length / 3)),
 ): string | undefined {
+  if (known.length === 0) return undefined;
   const lower = word.toLowerCase();
   const best = closest(lower, known.map((one) => one.toLowerCase()));
   const found = known.find((one) => one.toLowerCase() === best);
