@@ -157,9 +157,11 @@ function yamlMistake(
     return { line, path: "", message: `the same key twice${also}` };
   }
   const key = /^[\s-]*["']?(\w+)["']?\s*:/.exec(text.split(/\r\n|\r|\n/)[line - 1] ?? "")?.[1];
-  // It names aliases and tags, which somebody's password may look like.
-  const words = isSecret([key ?? ""]) ? reason.replace(/:? [^ ]* ?["!<].*$/s, "") : reason;
-  return { line, path: "", message: `this is no YAML: ${lowerCase(words)}` };
+  // The parser names aliases and tags, and somebody's password may look like one.
+  if (key !== undefined && isSecret([key])) {
+    return { line, path: "", message: "this is no YAML", hint: `as in ${key}: env:NAME` };
+  }
+  return { line, path: "", message: `this is no YAML: ${lowerCase(reason)}` };
 }
 
 function lowerCase(sentence: string): string {
@@ -325,6 +327,9 @@ function withoutMistakes(
       // Its place is kept, for those that follow.
       const stand = { name: `forward-${index}`, dynamic: 0 };
       left["forwards"] = forwards.map((forward, other) => other === index ? stand : forward);
+    } else if (key === "options" && index !== undefined) {
+      left["options"] = { ...asMapping(left["options"]) };
+      delete asMapping(left["options"])[String(index)];
     } else if (key === "host") {
       left["host"] = "host";
     } else {
