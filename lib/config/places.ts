@@ -94,7 +94,6 @@ function readLine(
   flow: FlowReader,
   repeated: Map<number, number>,
 ): Open {
-  const first = indent;
   const add = (name: (parent: Place) => string): Place => {
     while ((levels.at(-1)?.indent ?? -1) >= indent) levels.pop();
     const parent = (levels.at(-1) as Level).place;
@@ -119,7 +118,8 @@ function readLine(
       ? levels.at(-1)?.place
       : add(() => unquoted(key));
     const value = rest.slice(whole?.length ?? 0).replace(/^\s*(?:[&!]\S+\s+)*/, "");
-    if (/^[|>]/.test(value)) return { scalar: first };
+    // Its text is further in than what it is the value of, and not than the line.
+    if (/^[|>]/.test(value)) return { scalar: Math.floor((levels.at(-1) as Level).indent) };
     if (place !== undefined && /^[{[]/.test(value)) flow.begin(value, line, place);
     const quote = /^["']/.exec(value)?.[0];
     return quote !== undefined && !CLOSING[quote]?.test(value.slice(1)) ? { quote } : {};
@@ -148,6 +148,8 @@ class FlowReader {
   readonly #open: { readonly place: Place; readonly list: boolean; expectsKey: boolean }[] = [];
   readonly #repeated: Map<number, number>;
   #current: Place | undefined;
+  /** The quotation mark that is to come. */
+  #quote: string | undefined;
 
   /** @param repeated Where keys are told of that are there already. */
   constructor(repeated: Map<number, number>) {
@@ -178,6 +180,12 @@ class FlowReader {
    * @param line The line.
    */
   read(text: string, line: number): void {
+    if (this.#quote !== undefined) {
+      const [rest] = CLOSING[this.#quote]?.exec(text) ?? [];
+      if (rest === undefined) return;
+      this.#quote = undefined;
+      text = text.slice(rest.length);
+    }
     const token =
       /\s+|#.*$|"(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?|[{}[\],]|:(?=[\s,{}[\]]|$)|[^\s,{}[\]:]+|:/g;
     let word = "";
@@ -188,6 +196,7 @@ class FlowReader {
         const place = top?.list ? this.#item(top.place, line) : this.#current;
         if (place === undefined) return;
         this.#open.push({ place, list: part === "[", expectsKey: part === "{" });
+        this.#current = undefined;
       } else if (part === "}" || part === "]") {
         this.#open.pop();
         this.#current = undefined;
@@ -206,6 +215,8 @@ class FlowReader {
       } else if (top.list && this.#current === undefined) {
         this.#current = this.#item(top.place, line);
       }
+      const [quote = ""] = /^["']/.exec(part) ?? [];
+      if (quote !== "" && !CLOSING[quote]?.test(part.slice(1))) this.#quote = quote;
       word = /^[\s:,{}[\]]/.test(part) ? "" : part;
     }
   }
