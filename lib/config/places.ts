@@ -143,6 +143,10 @@ function unquoted(key: string): string {
   return key.trim();
 }
 
+/** Blanks, a comment, a text in quotes, a sign, or a word: a colon in front of no blank is in it. */
+const TOKEN =
+  /\s+|#.*$|"(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?|[{}[\],]|:(?=[\s,{}[\]]|$)|[^\s,{}[\]:](?:[^\s,{}[\]:]|:(?![\s,{}[\]]|$))*|:/g;
+
 /** Reads `{ … }` and `[ … ]`, over as many lines as they take. */
 class FlowReader {
   readonly #open: { readonly place: Place; readonly list: boolean; expectsKey: boolean }[] = [];
@@ -186,11 +190,11 @@ class FlowReader {
       this.#quote = undefined;
       text = text.slice(rest.length);
     }
-    const token =
-      /\s+|#.*$|"(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?|[{}[\],]|:(?=[\s,{}[\]]|$)|[^\s,{}[\]:]+|:/g;
     let word = "";
-    for (const [part] of text.matchAll(token)) {
+    let gap = "";
+    for (const [part] of text.matchAll(TOKEN)) {
       const top = this.#open.at(-1);
+      if (/^\s/.test(part)) gap = part;
       if (/^(?:\s|#)/.test(part)) continue;
       if (part === "{" || part === "[") {
         const place = top?.list ? this.#item(top.place, line) : this.#current;
@@ -217,7 +221,7 @@ class FlowReader {
       }
       const [quote = ""] = /^["']/.exec(part) ?? [];
       if (quote !== "" && !CLOSING[quote]?.test(part.slice(1))) this.#quote = quote;
-      word = /^[\s:,{}[\]]/.test(part) ? "" : part;
+      word = /^[:,{}[\]]/.test(part) ? "" : word === "" ? part : word + gap + part;
     }
   }
 
