@@ -4,24 +4,26 @@
  * @module
  */
 import { dirname } from "node:path";
-import { parse } from "@std/yaml";
 import type { z } from "zod";
-import { messageOf, UsageError } from "../errors.ts";
+import { UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import { checkDependencies, checkForwards } from "./checks.ts";
 import { CONFIG_NAMES, findConfig, readConfigFile, shownPath, type Surroundings } from "./find.ts";
 import { type Places, placesOf } from "./places.ts";
-import { ConfigError, formatPath, type Path, type Problem, problemText } from "./problems.ts";
+import { parseYaml, tabMistakes } from "./parse_yaml.ts";
+import {
+  ConfigError,
+  formatPath,
+  MOST_PROBLEMS,
+  type Path,
+  type Problem,
+  problemText,
+} from "./problems.ts";
 import { readTunnel } from "./read_tunnel.ts";
 import { fileSchema, MOST_TUNNELS, tunnelSchema } from "./schema.ts";
 import type { TunnelConfig } from "./tunnel_config.ts";
-import { foundWords, isSecret, shownValue } from "./shown_value.ts";
+import { foundWords, shownValue } from "./shown_value.ts";
 import { expandVariables } from "./variables.ts";
-
-/** Values in a file, aliases followed; real files have a few hundred. */
-const MOST_VALUES = 100_000;
-/** Mistakes that are told of one file. */
-const MOST_PROBLEMS = 100;
 
 /** A file that was read. */
 export interface ConfigFile {
@@ -124,67 +126,6 @@ export function readConfig(
   checkForwards(read, { complain, lineOf });
   if (problems.length > 0) throw new ConfigError(shown, told(problems, places));
   return { path: file, shown, tunnels: read };
-}
-
-function parseYaml(text: string, shown: string, { repeated, tabbed }: Places): unknown {
-  let value: unknown;
-  try {
-    value = parse(text, { schema: "core" });
-  } catch (error) {
-    if (tabbed.length > 0) throw new ConfigError(shown, tabMistakes(tabbed));
-    if (error instanceof RangeError) throw new ConfigError(shown, [TOO_LARGE]);
-    throw new ConfigError(shown, [yamlMistake(messageOf(error), text, repeated)]);
-  }
-  if (isTooLarge(value)) throw new ConfigError(shown, [TOO_LARGE]);
-  return value;
-}
-
-const TOO_LARGE: Problem = { path: "", message: "there is too much in it, or no end of it" };
-
-/** What the parser says, without the piece of the file that it shows. */
-function yamlMistake(
-  message: string,
-  text: string,
-  repeated: ReadonlyMap<number, number>,
-): Problem {
-  const place = / at line (\d+), column -?\d+:[^]*$/.exec(message);
-  const reason = message.slice(0, place?.index ?? message.length);
-  if (place === null) return { path: "", message: `this is no YAML: ${lowerCase(reason)}` };
-  const line = Number(place[1]);
-  const first = repeated.get(line);
-  if (/duplicated key$/.test(reason)) {
-    const also = first === undefined ? "" : `: line ${first} has it already`;
-    return { line, path: "", message: `the same key twice${also}` };
-  }
-  const key = /^[\s-]*["']?(\w+)["']?\s*:/.exec(text.split(/\r\n|\r|\n/)[line - 1] ?? "")?.[1];
-  // The parser names aliases and tags, and somebody's password may look like one.
-  if (key !== undefined && isSecret([key])) {
-    return { line, path: "", message: "this is no YAML", hint: `as in ${key}: env:NAME` };
-  }
-  return { line, path: "", message: `this is no YAML: ${lowerCase(reason)}` };
-}
-
-function lowerCase(sentence: string): string {
-  return sentence.slice(0, 1).toLowerCase() + sentence.slice(1);
-}
-
-function tabMistakes(lines: readonly number[]): Problem[] {
-  return lines.slice(0, MOST_PROBLEMS).map((line) => ({
-    line,
-    path: "",
-    message: "a tab indents this line: YAML wants spaces",
-  }));
-}
-
-/** Aliases make much of little, and may hold themselves. */
-function isTooLarge(value: unknown): boolean {
-  let count = 0;
-  const visit = (value: unknown, depth: number): boolean => {
-    if (++count > MOST_VALUES || depth > 50) return true;
-    if (typeof value !== "object" || value === null) return false;
-    return Object.values(value).some((item) => visit(item, depth + 1));
-  };
-  return visit(value, 0);
 }
 
 /** Of a union's branches the one that what was found is nearest to. */

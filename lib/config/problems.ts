@@ -5,6 +5,9 @@
  */
 import { UsageError } from "../errors.ts";
 
+/** Mistakes that are told of one file. */
+export const MOST_PROBLEMS = 100;
+
 /** One mistake. */
 export interface Problem {
   /** The line, from 1, as near as it is known; undefined where it is about the whole file. */
