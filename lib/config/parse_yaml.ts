@@ -51,10 +51,11 @@ function yamlMistake(
     const also = first === undefined ? "" : `: line ${first} has it already`;
     return { line, path: "", message: `the same key twice${also}` };
   }
-  const key = /^[\s-]*["']?(\w+)["']?\s*:/.exec(text.split(/\r\n|\r|\n/)[line - 1] ?? "")?.[1];
   // The parser names aliases and tags, and somebody's password may look like one.
-  if (key !== undefined && isSecret([key])) {
-    return { line, path: "", message: "this is no YAML", hint: `as in ${key}: env:NAME` };
+  const keys = (text.split(/\r\n|\r|\n/)[line - 1] ?? "").match(/\w+(?=["']?\s{0,9}:)/g) ?? [];
+  const secret = keys.find((key) => isSecret([key]));
+  if (secret !== undefined) {
+    return { line, path: "", message: "this is no YAML", hint: `as in ${secret}: env:NAME` };
   }
   return { line, path: "", message: `this is no YAML: ${lowerCase(reason)}` };
 }
