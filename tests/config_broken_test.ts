@@ -138,6 +138,7 @@ const HOSTILE: Readonly<Record<string, string>> = {
   "a key with blanks without end": `version: 1\nk${" ".repeat(1_000_000)}x\n`,
   "quotes without end": `a: ${`"a`.repeat(300_000)}`,
   "variables without end": `a: '${"${".repeat(100_000)}'`,
+  "a word without end, in quotes that are not closed": `a: "${"x".repeat(1_000_000)}`,
   "one line of colons": `a${":".repeat(1_000_000)}`,
   "keys without end": Array.from({ length: 50_000 }, (_, index) => `k${index}: 1`).join("\n"),
   "a host of colons": `version: 1\ntunnels: { a: { host: '${":".repeat(500_000)}[' } }`,

@@ -52,7 +52,8 @@ function yamlMistake(
     return { line, path: "", message: `the same key twice${also}` };
   }
   // The parser names aliases and tags, and somebody's password may look like one.
-  const keys = (text.split(/\r\n|\r|\n/)[line - 1] ?? "").match(/\w+(?=["']?\s{0,9}:)/g) ?? [];
+  const keys = (text.split(/\r\n|\r|\n/)[line - 1] ?? "").match(/\b\w{1,40}\b(?=["']?\s{0,9}:)/g) ??
+    [];
   const secret = keys.find((key) => isSecret([key]));
   if (secret !== undefined) {
     return { line, path: "", message: "this is no YAML", hint: `as in ${secret}: env:NAME` };
