@@ -4,7 +4,7 @@
  * @module
  */
 import { nearest } from "../nearest.ts";
-import { formatForward, formatListen } from "../forward/spec.ts";
+import { formatForward, formatListen, type ListenAddress } from "../forward/spec.ts";
 import { formatPath, type Path, type Problem } from "./problems.ts";
 import type { TunnelConfig } from "./tunnel_config.ts";
 
@@ -28,7 +28,7 @@ export function checkDependencies(
 ): void {
   const byName = new Map(tunnels.map((tunnel) => [tunnel.name, tunnel]));
   const told = new Set<string>();
-  for (const { name, dependsOn } of tunnels) {
+  for (const { name, dependsOn, via } of tunnels) {
     for (const [index, other] of dependsOn.entries()) {
       if (names.includes(other)) continue;
       const guess = nearest(other, names.filter((one) => one !== name));
@@ -40,7 +40,8 @@ export function checkDependencies(
     const circle = circleFrom(name, byName);
     if (circle === undefined || told.has(name)) continue;
     for (const one of circle) told.add(one);
-    complain(["tunnels", name, "dependsOn"], {
+    const key = via !== undefined && via === (circle[1] ?? name) ? "jump" : "dependsOn";
+    complain(["tunnels", name, key], {
       message: `they depend on each other in a circle: ${[...circle, name].join(" -> ")}`,
     });
   }
@@ -62,6 +63,14 @@ function circleFrom(
     }
   }
   return undefined;
+}
+
+/** What a listener has to itself: localhost is an address of either family. */
+function endsOf(listen: ListenAddress): string[] {
+  if ("path" in listen) return [listen.path];
+  const { bind = "localhost", port } = listen;
+  const addresses = bind === "localhost" ? ["127.0.0.1", "::1"] : [bind];
+  return addresses.map((host) => formatListen({ bind: host, port }));
 }
 
 /**
@@ -92,7 +101,7 @@ export function checkForwards(
       if (kind === "remote") {
         if (!free) taken(own, `remote ${listen}`, `${listen} on the server`);
         else taken(own, `remote ${formatForward(spec)}`, "the same forward");
-      } else if (!free) taken(here, listen, listen);
+      } else if (!free) { for (const end of endsOf(spec.listen)) taken(here, end, listen); }
       else taken(own, `${kind} ${formatForward(spec)}`, "the same forward");
     }
   }

@@ -5,7 +5,9 @@
  */
 import { messageOf } from "../errors.ts";
 import {
+  type DynamicForwardSpec,
   type ForwardSpec,
+  type NamedSpec,
   parseDestination,
   parseDynamicForward,
   parseLocalForward,
@@ -13,6 +15,7 @@ import {
 } from "../forward/spec.ts";
 import type { ForwardRequest } from "../ssh_config/settings.ts";
 import type { ForwardInput } from "./schema.ts";
+import { foundWords } from "./shown_value.ts";
 
 /** What is wrong with one. */
 export class ForwardMistake extends SyntaxError {
@@ -61,19 +64,25 @@ export function readForward(input: ForwardInput): ForwardRequest {
   }
   const { name, to } = input;
   const text = String(input[kind]);
-  const named = name === undefined ? {} : { name };
+  const named = (spec: NamedSpec) => {
+    if (name === undefined || spec.name === undefined || spec.name === name) {
+      return name === undefined ? {} : { name };
+    }
+    throw new ForwardMistake(`name says ${name}, and ${kind} says ${spec.name}`, "name");
+  };
   if (to === undefined) {
-    const spec = { ...parsed(kind, text), ...named };
-    return { kind, spec } as ForwardRequest;
+    const spec = parsed(kind, text);
+    return { kind, spec: { ...spec, ...named(spec) } } as ForwardRequest;
   }
   if (kind === "dynamic") {
     throw new ForwardMistake("a dynamic forward leads where its clients say", "to");
   }
-  const { listen } = listenOf(kind, text);
+  const listener = listenOf(kind, text);
+  const ends = { ...listener, ...named(listener) };
   try {
-    return { kind, spec: { ...named, listen, destination: parseDestination(String(to)) } };
+    return { kind, spec: { ...ends, destination: parseDestination(String(to)) } };
   } catch (error) {
-    throw new ForwardMistake(`found ${JSON.stringify(to)}: ${messageOf(error)}`, "to");
+    throw new ForwardMistake(foundWords(JSON.stringify(to), messageOf(error)), "to");
   }
 }
 
@@ -91,28 +100,29 @@ function parsed(kind: ForwardRequest["kind"], text: string): ForwardSpec {
       throw new ForwardMistake("to is missing: where does it lead?", undefined, EXAMPLES.local);
     }
     throw new ForwardMistake(
-      `found ${JSON.stringify(text)}: ${messageOf(error)}`,
+      foundWords(JSON.stringify(text), messageOf(error)),
       kind,
       `as in ${EXAMPLES[kind]}`,
     );
   }
 }
 
-function listenOf(kind: "local" | "remote", text: string): Pick<ForwardSpec, "listen"> {
+function listenOf(kind: "local" | "remote", text: string): DynamicForwardSpec {
+  if (isWhole(kind, text)) {
+    throw new ForwardMistake(`${kind} says already where to`, "to", "leave one of the two out");
+  }
+  // As in ssh, what holds a slash is a Unix socket; brackets keep its colons together.
+  const path = /^\[([^\]]+)\]$/.exec(text)?.[1] ?? text;
+  if (path.includes("/")) return { listen: { path } };
   try {
-    if (text.startsWith("/")) return { listen: { path: text } };
     return parseDynamicForward(text);
   } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    const whole = isWhole(kind, text);
-    throw whole
-      ? new ForwardMistake(`${kind} says already where to`, "to", `leave one of the two out`)
-      : new ForwardMistake(`found ${JSON.stringify(text)}: ${messageOf(error)}`, kind);
+    throw new ForwardMistake(foundWords(JSON.stringify(text), messageOf(error)), kind);
   }
 }
 
 function isListen(text: string): boolean {
-  if (text.startsWith("/")) return true;
+  if (text.includes("/")) return true;
   try {
     parseDynamicForward(text);
     return true;
@@ -121,10 +131,11 @@ function isListen(text: string): boolean {
   }
 }
 
+/** Of both kinds, ssh's text for what leads somewhere. */
 function isWhole(kind: "local" | "remote", text: string): boolean {
   try {
-    (kind === "local" ? parseLocalForward : parseRemoteForward)(text);
-    return true;
+    const spec = kind === "local" ? parseLocalForward(text) : parseRemoteForward(text);
+    return spec.destination !== undefined;
   } catch {
     return false;
   }

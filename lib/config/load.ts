@@ -4,24 +4,26 @@
  * @module
  */
 import { dirname } from "node:path";
-import { parse } from "@std/yaml";
 import type { z } from "zod";
-import { messageOf, UsageError } from "../errors.ts";
+import { UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import { checkDependencies, checkForwards } from "./checks.ts";
 import { CONFIG_NAMES, findConfig, readConfigFile, shownPath, type Surroundings } from "./find.ts";
-import { placesOf } from "./places.ts";
-import { ConfigError, formatPath, type Path, type Problem, problemText } from "./problems.ts";
+import { type Places, placesOf } from "./places.ts";
+import { parseYaml, tabMistakes } from "./parse_yaml.ts";
+import {
+  ConfigError,
+  formatPath,
+  MOST_PROBLEMS,
+  type Path,
+  type Problem,
+  problemText,
+} from "./problems.ts";
 import { readTunnel } from "./read_tunnel.ts";
 import { fileSchema, MOST_TUNNELS, tunnelSchema } from "./schema.ts";
 import type { TunnelConfig } from "./tunnel_config.ts";
-import { shownValue } from "./shown_value.ts";
+import { foundWords, shownValue } from "./shown_value.ts";
 import { expandVariables } from "./variables.ts";
-
-/** Values in a file, aliases followed; real files have a few hundred. */
-const MOST_VALUES = 100_000;
-/** Mistakes that are told of one file. */
-const MOST_PROBLEMS = 100;
 
 /** A file that was read. */
 export interface ConfigFile {
@@ -69,17 +71,19 @@ export function readConfig(
     & Pick<ConfigFile, "path" | "shown">,
 ): ConfigFile {
   const problems: Problem[] = [];
-  const written = parseYaml(text, shown);
-  const lineOf = placesOf(text);
-  const told = new Set<string>();
+  const places = placesOf(text);
+  const { lineOf } = places;
+  const written = parseYaml(text, shown, places);
+  const seen = new Set<string>();
   const complain = (path: Path, problem: Pick<Problem, "message" | "hint">) => {
     const shownPath = formatPath(path);
     // What follows from a mistake is no second one.
-    if (told.has(shownPath)) return;
-    told.add(shownPath);
+    if (seen.has(shownPath)) return;
+    seen.add(shownPath);
     problems.push({ line: lineOf(path), path: shownPath, ...problem });
   };
   const value = expandVariables(written, environment, complain);
+  refuseUnlisted(value, complain);
   const { error } = fileSchema.safeParse(value);
   const wrong = (error?.issues ?? []).map(nearestIssue);
   for (const issue of wrong) tell(issue, value, complain);
@@ -98,12 +102,13 @@ export function readConfig(
     const pathOf = (key?: string): Path => {
       if (key === undefined) return at;
       const steps = key.split(".");
-      const [first = ""] = steps;
-      return Object.hasOwn(own, first) || !Object.hasOwn(usable, first)
-        ? [...at, ...steps]
-        : ["defaults", ...steps];
+      const [first = "", second] = steps;
+      const isOwn = first === "options" && second !== undefined
+        ? Object.hasOwn(asMapping(own[first]), second)
+        : Object.hasOwn(own, first) || !Object.hasOwn(usable, first);
+      return isOwn ? [...at, ...steps] : ["defaults", ...steps];
     };
-    const input = tunnelSchema.safeParse(merged(usable, own));
+    const input = tunnelSchema.safeParse(merged(name, usable, own));
     if (!input.success) return [];
     checkOwn(own, at, complain);
     return [
@@ -119,43 +124,8 @@ export function readConfig(
   });
   checkDependencies(read, names, { complain });
   checkForwards(read, { complain, lineOf });
-  if (problems.length > 0) throw new ConfigError(shown, unique(problems));
+  if (problems.length > 0) throw new ConfigError(shown, told(problems, places));
   return { path: file, shown, tunnels: read };
-}
-
-function parseYaml(text: string, shown: string): unknown {
-  let value: unknown;
-  try {
-    value = parse(text, { schema: "core" });
-  } catch (error) {
-    const message = messageOf(error);
-    const line = / at line (\d+), column \d+:[^]*$/.exec(message)?.[1];
-    const problem = {
-      path: "",
-      message: `this is no YAML: ${message.replace(/ at line \d+, column \d+:[^]*$/, "")}`,
-    };
-    throw new ConfigError(shown, [
-      line === undefined ? problem : { ...problem, line: Number(line) },
-    ]);
-  }
-  if (isTooLarge(value)) {
-    throw new ConfigError(shown, [{
-      path: "",
-      message: "there is too much in it, or no end of it",
-    }]);
-  }
-  return value;
-}
-
-/** Aliases make much of little, and may hold themselves. */
-function isTooLarge(value: unknown): boolean {
-  let count = 0;
-  const visit = (value: unknown, depth: number): boolean => {
-    if (++count > MOST_VALUES || depth > 50) return true;
-    if (typeof value !== "object" || value === null) return false;
-    return Object.values(value).some((item) => visit(item, depth + 1));
-  };
-  return visit(value, 0);
 }
 
 /** Of a union's branches the one that what was found is nearest to. */
@@ -175,6 +145,15 @@ function tell(
   const path = issue.path as Path;
   if (issue.code === "unrecognized_keys") {
     for (const key of issue.keys) {
+      if (key === "<<") {
+        const hint = "what tunnels have in common belongs into defaults";
+        complain([...path, key], { message: "merge keys are not read", hint });
+        continue;
+      }
+      if (path[0] === "defaults" && Object.hasOwn(tunnelSchema.shape, key)) {
+        complain([...path, key], { message: "each tunnel says this for itself" });
+        continue;
+      }
       const guess = nearest(key, keysOf(path));
       complain([...path, key], {
         message: "unknown key",
@@ -189,7 +168,7 @@ function tell(
   const message = issue.code === "invalid_key" ? issue.issues[0]?.message ?? "" : issue.message;
   const words = issue.code === "invalid_key" || whole === false
     ? message
-    : `found ${shownValue(found, path)}: ${message}`;
+    : foundWords(shownValue(found, path), message);
   complain(path, { message: whole === false ? `it is missing: ${message}` : words });
 }
 
@@ -215,6 +194,27 @@ function keysOf(path: Path): string[] {
     : all;
 }
 
+/** A name that JavaScript has its own use for, and zod passes by. */
+function refuseUnlisted(
+  value: unknown,
+  complain: (path: Path, problem: Pick<Problem, "message" | "hint">) => void,
+): void {
+  const tunnels = mappingAt(value, "tunnels");
+  const mappings: [Path, unknown][] = [
+    [["tunnels"], tunnels],
+    [["defaults", "options"], mappingAt(value, "defaults")["options"]],
+    ...Object.keys(tunnels).map((name): [Path, unknown] => [
+      ["tunnels", name, "options"],
+      asMapping(tunnels[name])["options"],
+    ]),
+  ];
+  for (const [path, mapping] of mappings) {
+    if (!Object.hasOwn(asMapping(mapping), "__proto__")) continue;
+    complain([...path, "__proto__"], { message: "this can be no name" });
+    delete asMapping(mapping)["__proto__"];
+  }
+}
+
 function mappingAt(value: unknown, key: string): Record<string, unknown> {
   const { found } = valueAt(value, [key]);
   const mapping = typeof found === "object" && found !== null && !Array.isArray(found);
@@ -223,6 +223,7 @@ function mappingAt(value: unknown, key: string): Record<string, unknown> {
 
 /** What a tunnel says takes the place of what contradicts it in the defaults. */
 function merged(
+  name: string,
   defaults: Record<string, unknown>,
   own: Record<string, unknown>,
 ): Record<string, unknown> {
@@ -233,7 +234,13 @@ function merged(
     if (/@/.test(own["host"])) delete inherited["user"];
     if (/^ssh:\/\/.*:\d+\/?$/.test(own["host"])) delete inherited["port"];
   }
-  const options = { ...asMapping(defaults["options"]), ...asMapping(own["options"]) };
+  // The one that all others go through goes through no other.
+  if ([inherited["jump"]].flat().includes(name)) delete inherited["jump"];
+  const options = { ...asMapping(own["options"]) };
+  const said = new Set(Object.keys(options).map((keyword) => keyword.toLowerCase()));
+  for (const [keyword, value] of Object.entries(asMapping(defaults["options"]))) {
+    if (!said.has(keyword.toLowerCase())) options[keyword] = value;
+  }
   return { ...inherited, ...own, ...(Object.keys(options).length > 0 ? { options } : {}) };
 }
 
@@ -261,6 +268,9 @@ function withoutMistakes(
       // Its place is kept, for those that follow.
       const stand = { name: `forward-${index}`, dynamic: 0 };
       left["forwards"] = forwards.map((forward, other) => other === index ? stand : forward);
+    } else if (key === "options" && index !== undefined) {
+      left["options"] = { ...asMapping(left["options"]) };
+      delete asMapping(left["options"])[String(index)];
     } else if (key === "host") {
       left["host"] = "host";
     } else {
@@ -282,9 +292,11 @@ function checkOwn(
   }
 }
 
-function unique(problems: readonly Problem[]): Problem[] {
-  const seen = new Map(problems.map((problem) => [JSON.stringify(problem), problem]));
-  const all = [...seen.values()];
+/** What is told of what was found: each once, in the order of the file. */
+function told(problems: readonly Problem[], { tabbed }: Places): Problem[] {
+  // A line that is indented by a tab is somewhere else than it seems: the rest follows from that.
+  if (tabbed.length > 0) return tabMistakes(tabbed);
+  const all = [...problems].sort((one, other) => (one.line ?? 0) - (other.line ?? 0));
   if (all.length <= MOST_PROBLEMS) return all;
   const more = { path: "", message: `and ${all.length - MOST_PROBLEMS} more` };
   return [...all.slice(0, MOST_PROBLEMS), more];

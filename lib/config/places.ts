@@ -20,33 +20,55 @@ interface Level {
   readonly place: Place;
 }
 
-/** A key at the beginning of a line's rest: plain, or in quotes. */
-const KEY = /^("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s#"'{}[\],&*!|>%@`][^#]*?)\s*:(?=\s|$)/;
+/** Where things stand in a text. */
+export interface Places {
+  /** The line of a key path, from 1; of what is not found, the line of the nearest part above. */
+  readonly lineOf: (path: Path) => number;
+  /** For the line of a key that its mapping has already: the line of the first. */
+  readonly repeated: ReadonlyMap<number, number>;
+  /** Lines with keys that a tab indents: YAML counts it for nothing. */
+  readonly tabbed: readonly number[];
+}
+
+/** A key at the beginning of a line's rest: in quotes, or plain up to the first colon. */
+const KEY =
+  /^(?:("(?:[^"\\]|\\.)*"|'(?:[^']|'')*')\s*|([^\s#"'{}[\],&*!|>%@`](?:[^#]|(?<!\s)#)*?)):(?=\s|$)/;
+/** The rest of a text in quotes that began on a line above. */
+const CLOSING: Readonly<Record<string, RegExp>> = {
+  '"': /^(?:[^"\\]|\\.)*"/,
+  "'": /^(?:[^']|'')*'(?!')/,
+};
 
 /**
  * Reads where everything stands.
  *
- * @param text The YAML text.
- * @returns Finds the line of a key path, from 1; of what it does not find, the line of the nearest
- *   part above.
+ * @param text The YAML text; any other is no mistake either.
+ * @returns The places.
  */
-export function placesOf(text: string): (path: Path) => number {
+export function placesOf(text: string): Places {
+  const repeated = new Map<number, number>();
+  const tabbed: number[] = [];
   const root: Place = { line: 1, children: new Map(), items: 0 };
   const levels: Level[] = [{ indent: -1, place: root }];
-  const flow = new FlowReader();
-  /** The indentation above which lines are the text of a block scalar. */
-  let scalar: number | undefined;
-  for (const [index, line] of text.split(/\r?\n/).entries()) {
-    const indent = line.search(/\S/);
-    if (indent < 0) continue;
-    if (scalar !== undefined && indent > scalar) continue;
-    scalar = undefined;
+  const flow = new FlowReader(repeated);
+  let open: Open = {};
+  for (const [index, line] of text.replace(/^\ufeff/, "").split(/\r\n|\r|\n/).entries()) {
+    const rest = line.replace(/^[ \t]+/, "");
+    if (rest === "") continue;
+    const indent = line.search(/[^ ]/);
+    if (open.scalar !== undefined && indent > open.scalar) continue;
+    if (open.quote !== undefined) {
+      if (CLOSING[open.quote]?.test(line)) open = {};
+      continue;
+    }
+    open = {};
     if (flow.isOpen) flow.read(line, index + 1);
-    else if (!/^(?:#|---|\.\.\.|%)/.test(line.slice(indent))) {
-      scalar = readLine({ rest: line.slice(indent), indent, line: index + 1 }, levels, flow);
+    else if (!/^(?:#|(?:---|\.\.\.)(?:\s|$)|%)/.test(rest)) {
+      if (line[indent] === "\t" && (KEY.test(rest) || /^-\s/.test(rest))) tabbed.push(index + 1);
+      open = readLine({ rest, indent, line: index + 1 }, levels, flow, repeated);
     }
   }
-  return (path) => {
+  const lineOf = (path: Path) => {
     let place = root;
     for (const step of path) {
       const next = place.children.get(String(step));
@@ -55,20 +77,28 @@ export function placesOf(text: string): (path: Path) => number {
     }
     return place.line;
   };
+  return { lineOf, repeated, tabbed };
 }
 
-/** @returns The indentation of a block scalar that begins here. */
+/** What a line leaves open. */
+interface Open {
+  /** The indentation above which lines are the text of a block scalar. */
+  readonly scalar?: number;
+  /** The quotation mark that is to come. */
+  readonly quote?: string;
+}
+
 function readLine(
   { rest, indent, line }: { rest: string; indent: number; line: number },
   levels: Level[],
   flow: FlowReader,
-): number | undefined {
-  const first = indent;
+  repeated: Map<number, number>,
+): Open {
   const add = (name: (parent: Place) => string): Place => {
     while ((levels.at(-1)?.indent ?? -1) >= indent) levels.pop();
     const parent = (levels.at(-1) as Level).place;
     const place: Place = { line, children: new Map(), items: 0 };
-    parent.children.set(name(parent), place);
+    addChild(parent, name(parent), place, repeated);
     levels.push({ indent, place });
     return place;
   };
@@ -82,15 +112,29 @@ function readLine(
       rest = rest.slice(dash[0].length);
       continue;
     }
-    const [whole, key] = KEY.exec(rest) ?? [];
+    const [whole, quoted, plain] = KEY.exec(rest) ?? [];
+    const key = quoted ?? plain;
     const place = whole === undefined || key === undefined
       ? levels.at(-1)?.place
       : add(() => unquoted(key));
     const value = rest.slice(whole?.length ?? 0).replace(/^\s*(?:[&!]\S+\s+)*/, "");
-    if (/^[|>]/.test(value)) return first;
+    // Its text is further in than what it is the value of, and not than the line.
+    if (/^[|>]/.test(value)) return { scalar: Math.floor((levels.at(-1) as Level).indent) };
     if (place !== undefined && /^[{[]/.test(value)) flow.begin(value, line, place);
-    return undefined;
+    const quote = /^["']/.exec(value)?.[0];
+    return quote !== undefined && !CLOSING[quote]?.test(value.slice(1)) ? { quote } : {};
   }
+}
+
+function addChild(
+  parent: Place,
+  name: string,
+  place: Place,
+  repeated: Map<number, number>,
+): void {
+  const before = parent.children.get(name);
+  if (before !== undefined) repeated.set(place.line, before.line);
+  parent.children.set(name, place);
 }
 
 function unquoted(key: string): string {
@@ -99,10 +143,22 @@ function unquoted(key: string): string {
   return key.trim();
 }
 
+/** Blanks, a comment, a text in quotes, a sign, or a word: a colon in front of no blank is in it. */
+const TOKEN =
+  /\s+|#.*$|"(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?|[{}[\],]|:(?=[\s,{}[\]]|$)|[^\s,{}[\]:](?:[^\s,{}[\]:]|:(?![\s,{}[\]]|$))*|:/g;
+
 /** Reads `{ … }` and `[ … ]`, over as many lines as they take. */
 class FlowReader {
   readonly #open: { readonly place: Place; readonly list: boolean; expectsKey: boolean }[] = [];
+  readonly #repeated: Map<number, number>;
   #current: Place | undefined;
+  /** The quotation mark that is to come. */
+  #quote: string | undefined;
+
+  /** @param repeated Where keys are told of that are there already. */
+  constructor(repeated: Map<number, number>) {
+    this.#repeated = repeated;
+  }
 
   /** Whether one is open at the end of the last line. */
   get isOpen(): boolean {
@@ -128,16 +184,23 @@ class FlowReader {
    * @param line The line.
    */
   read(text: string, line: number): void {
-    const token =
-      /\s+|#.*$|"(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?|[{}[\],]|:(?=[\s,{}[\]]|$)|[^\s,{}[\]:]+|:/g;
+    if (this.#quote !== undefined) {
+      const [rest] = CLOSING[this.#quote]?.exec(text) ?? [];
+      if (rest === undefined) return;
+      this.#quote = undefined;
+      text = text.slice(rest.length);
+    }
     let word = "";
-    for (const [part] of text.matchAll(token)) {
+    let gap = "";
+    for (const [part] of text.matchAll(TOKEN)) {
       const top = this.#open.at(-1);
+      if (/^\s/.test(part)) gap = part;
       if (/^(?:\s|#)/.test(part)) continue;
       if (part === "{" || part === "[") {
         const place = top?.list ? this.#item(top.place, line) : this.#current;
         if (place === undefined) return;
         this.#open.push({ place, list: part === "[", expectsKey: part === "{" });
+        this.#current = undefined;
       } else if (part === "}" || part === "]") {
         this.#open.pop();
         this.#current = undefined;
@@ -150,13 +213,15 @@ class FlowReader {
       } else if (part === ":") {
         if (top.list || !top.expectsKey) continue;
         const place: Place = { line, children: new Map(), items: 0 };
-        top.place.children.set(unquoted(word), place);
+        addChild(top.place, unquoted(word), place, this.#repeated);
         this.#current = place;
         top.expectsKey = false;
       } else if (top.list && this.#current === undefined) {
         this.#current = this.#item(top.place, line);
       }
-      word = /^[\s:,{}[\]]/.test(part) ? "" : part;
+      const [quote = ""] = /^["']/.exec(part) ?? [];
+      if (quote !== "" && !CLOSING[quote]?.test(part.slice(1))) this.#quote = quote;
+      word = /^[:,{}[\]]/.test(part) ? "" : word === "" ? part : word + gap + part;
     }
   }
 

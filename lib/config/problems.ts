@@ -5,6 +5,9 @@
  */
 import { UsageError } from "../errors.ts";
 
+/** Mistakes that are told of one file. */
+export const MOST_PROBLEMS = 100;
+
 /** One mistake. */
 export interface Problem {
   /** The line, from 1, as near as it is known; undefined where it is about the whole file. */
@@ -48,11 +51,16 @@ export class ConfigError extends UsageError {
    * @param problems All that is wrong; one at least.
    */
   constructor(file: string, problems: readonly Problem[]) {
-    const sorted = [...problems].sort((one, other) => (one.line ?? 0) - (other.line ?? 0));
+    const sorted = [...problems].sort((one, other) => lineOf(one) - lineOf(other));
     const all = sorted.map((problem) => problemText(file, problem));
     super(all.join("\n"), undefined, "config-invalid");
     this.mistakes = sorted.map((problem) => new ConfigMistake(file, problem));
   }
+}
+
+/** What is about the whole file stands last. */
+function lineOf({ line = Number.MAX_SAFE_INTEGER }: Problem): number {
+  return line;
 }
 
 /**
@@ -71,14 +79,19 @@ export function problemText(file: string, { line, path, message, hint }: Problem
 /** A key path: names of mappings, positions in lists. */
 export type Path = readonly (string | number)[];
 
+/** Letters of a key that are shown. */
+const MOST_LETTERS = 64;
+
 /**
- * A key path as people write it.
+ * A key path as people write it. What is too long for a key is cut.
  *
  * @param path The path.
  * @returns `tunnels.mail.forwards[0].local`.
  */
 export function formatPath(path: Path): string {
-  return path.map((step, index) =>
-    typeof step === "number" ? `[${step}]` : index === 0 ? step : `.${step}`
-  ).join("");
+  return path.map((step, index) => {
+    if (typeof step === "number") return `[${step}]`;
+    const key = step.length > MOST_LETTERS ? `${step.slice(0, MOST_LETTERS)}…` : step;
+    return index === 0 ? key : `.${key}`;
+  }).join("");
 }

@@ -3,18 +3,18 @@
  *
  * @module
  */
-import { resolve } from "node:path";
+import { isAbsolute, resolve } from "node:path";
 import { FairleadError, messageOf, UsageError } from "../errors.ts";
 import { parsePin } from "../ssh/pinned_keys.ts";
 import { parseProxy } from "../ssh/proxy.ts";
 import { readDestination } from "../ssh_config/destination.ts";
 import { parseJump } from "../ssh_config/jump_spec.ts";
 import { applyKeyword, takesWords } from "../ssh_config/keywords.ts";
-import { emptySettings } from "../ssh_config/settings.ts";
+import { emptySettings, type ForwardRequest } from "../ssh_config/settings.ts";
 import { isNone } from "../ssh_config/values.ts";
 import { splitWords } from "../ssh_config/words.ts";
 import { ForwardMistake, readForward } from "./forwards.ts";
-import type { Path, Problem } from "./problems.ts";
+import { formatPath, type Path, type Problem } from "./problems.ts";
 import type { TunnelInput } from "./schema.ts";
 import type { SecretNames, SessionConfig, TunnelConfig } from "./tunnel_config.ts";
 import { duration, size, truth } from "./values.ts";
@@ -132,16 +132,17 @@ export function readTunnel(
     if (value !== undefined) say(key, keyword, truth(String(value)) ? "yes" : "no");
   }
   for (const [keyword, value] of Object.entries(input.options ?? {})) {
-    const said = typeof value === "boolean" ? (value ? "yes" : "no") : String(value);
+    const text = typeof value === "boolean" ? (value ? "yes" : "no") : String(value);
     attempt(`options.${keyword}`, () => {
-      say(`options.${keyword}`, keyword, ...takesWords(keyword) ? splitWords(said) : [said]);
+      if (!isNew(said, keyword, pathOf(`options.${keyword}`))) return;
+      say(`options.${keyword}`, keyword, ...takesWords(keyword) ? splitWords(text) : [text]);
     });
   }
   checkKeywords(said, complain);
 
   const forwards = (input.forwards ?? []).flatMap((forward, index) => {
     try {
-      return [readForward(forward)];
+      return [onOurSide(readForward(forward), context)];
     } catch (error) {
       const { key, hint, message } = error instanceof ForwardMistake
         ? error
@@ -170,12 +171,55 @@ export function readTunnel(
   };
 }
 
+/**
+ * Takes what the defaults say out of the way of what a tunnel says.
+ *
+ * @returns Whether a keyword of `options` is to be listened to.
+ * @throws {SyntaxError} Where a key says the same thing, or it can have no effect.
+ */
+function isNew(said: Said[], keyword: string, path: Path): boolean {
+  const lower = keyword.toLowerCase();
+  if (/^(?:local|remote|dynamic)forward$/.test(lower)) {
+    throw new SyntaxError("forwards says what a tunnel forwards");
+  }
+  if (CUMULATIVE.has(lower)) return true;
+  const index = said.findIndex((one) => one.keyword.toLowerCase() === lower);
+  const other = said[index]?.path;
+  if (other === undefined) return true;
+  if (other[0] === path[0]) throw new SyntaxError(`${formatPath(other)} says it already`);
+  if (path[0] === "defaults") return false;
+  said.splice(index, 1);
+  return true;
+}
+
+/** Of those each counts, and not the first alone. */
+const CUMULATIVE: ReadonlySet<string> = new Set(["identityfile", "certificatefile"]);
+
+/** Unix sockets of this machine are relative to the file. */
+function onOurSide(request: ForwardRequest, context: Context): ForwardRequest {
+  const near = <T extends object>(end: T): T =>
+    "path" in end && !isAbsolute(String(end.path))
+      ? { ...end, path: absolutePath(String(end.path), context) }
+      : end;
+  const { kind, spec } = request;
+  if (kind !== "remote") {
+    return { kind, spec: { ...spec, listen: near(spec.listen) } } as ForwardRequest;
+  }
+  if (spec.destination === undefined) return request;
+  return { kind, spec: { ...spec, destination: near(spec.destination) } };
+}
+
 function destination(
   input: TunnelInput,
   say: (key: string, keyword: string, ...words: string[]) => void,
 ): string {
   const settings = emptySettings();
-  readDestination(settings, input.host);
+  try {
+    readDestination(settings, input.host);
+  } catch (error) {
+    // Its advice is for the command line.
+    throw new UsageError(messageOf(error), "port: says the port, or ssh://host:22");
+  }
   const { user = input.user, port = input.port } = settings;
   if (settings.user !== undefined && input.user !== undefined && settings.user !== input.user) {
     throw new UsageError(`host says the user ${settings.user}, and user says ${input.user}`);
@@ -222,6 +266,10 @@ function sessionOf(
       .filter((line) => line !== "" && !line.startsWith("#"))
   );
   attempt("hostKey", () => hostKeys.forEach(parsePin));
+  attempt("hostKey", () => {
+    if (input.hostKey === undefined || hostKeys.length > 0) return;
+    throw new SyntaxError("there is no host key in it");
+  });
   const proxy = input.proxy === undefined || input.proxy === "env"
     ? input.proxy
     : variable("proxy", input.proxy);
@@ -257,10 +305,13 @@ function secretNames(input: TunnelInput, identities: readonly string[]): SecretN
   });
 }
 
-/** Relative to the file; what is left is not expanded any more. */
-function absolute(text: string, { folder, home }: Context): string {
-  const path = /^~(?=\/|\\|$)/.test(text) ? `${home}${text.slice(1)}` : resolve(folder, text);
-  return path.replaceAll("%", "%%");
+/** Relative to the file, and nothing in it is expanded any more. */
+function absolute(text: string, context: Context): string {
+  return absolutePath(text, context).replaceAll("%", "%%");
+}
+
+function absolutePath(text: string, { folder, home }: Context): string {
+  return /^~(?=\/|\\|$)/.test(text) ? `${home}${text.slice(1)}` : resolve(folder, text);
 }
 
 function list(value: string | readonly string[] | undefined): readonly string[] {

@@ -8,12 +8,17 @@ import { messageOf } from "../errors.ts";
 import { parseJump } from "../ssh_config/jump_spec.ts";
 import { isNone, wholeNumber } from "../ssh_config/values.ts";
 import { MOST_CONNECTIONS } from "../session/options.ts";
+import { hasPassword } from "./shown_value.ts";
 import { duration, size, truth } from "./values.ts";
 
 /** More than anybody needs; each tunnel is a connection, each forward a listener. */
 export const MOST_TUNNELS = 200;
 /** Forwards of one tunnel. */
 export const MOST_FORWARDS = 1_000;
+
+/** Letters of a value; the longest are public keys. */
+const MOST_LETTERS = 10_000;
+const TOO_LONG = `expected ${MOST_LETTERS} letters at most`;
 
 /** A tunnel's or a group's name. */
 export const NAME: RegExp = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
@@ -23,7 +28,8 @@ const count = wholeNumber(0, 1_000_000_000);
 
 /** A number, or a text that says one. */
 function word(description: string, read: (word: string) => unknown) {
-  const schema = z.union([z.string(), z.number()], { error: () => wantedBy(read) });
+  const texts = z.string().max(100, "expected 100 letters at most");
+  const schema = z.union([texts, z.number()], { error: () => wantedBy(read) });
   return checked(schema, read).meta({ description });
 }
 
@@ -35,8 +41,9 @@ function yesNo(description: string) {
 
 /** A text alone. */
 function text(description: string, wanted: string, read: (word: string) => unknown = () => {}) {
-  return checked(z.string({ error: () => `expected ${wanted}` }).min(1, `expected ${wanted}`), read)
-    .meta({ description });
+  const schema = z.string({ error: () => `expected ${wanted}` }).min(1, `expected ${wanted}`)
+    .max(MOST_LETTERS, TOO_LONG);
+  return checked(schema, read).meta({ description });
 }
 
 /** One of several words. */
@@ -93,7 +100,7 @@ export const forwardSchema = z.strictObject({
   .meta({ description: "one forward" });
 
 function anyEnd(description: string) {
-  return z.union([z.string(), z.number()], {
+  return z.union([z.string().max(MOST_LETTERS, TOO_LONG), z.number()], {
     error: () => "expected a port, or a text such as 8080:web.internal:80",
   }).meta({ description });
 }
@@ -105,14 +112,22 @@ const common = {
   jump: texts(
     "servers to go through: [user@]host[:port]; or another tunnel of this file",
     "[user@]host[:port]",
-    (text) => isNone(text) || parseJump(text),
+    (text) => isNone(text) || (withoutPassword(text), parseJump(text)),
   ).optional(),
-  identity: texts("private keys: files, or env:NAME", "a file or env:NAME").optional(),
+  identity: texts("private keys: files, or env:NAME", "a file or env:NAME", (text) => {
+    variableName(text);
+    if (/^-----BEGIN |[\r\n]/.test(text)) {
+      throw new SyntaxError("expected a file or env:NAME: a file is no place for a secret");
+    }
+  }).optional(),
   certificate: texts("certificates for them", "a file").optional(),
   knownHosts: texts("files with the server's host key, in place of the user's", "a file")
     .optional(),
-  hostKey: texts("the server's host key: SHA256:…, a public key, or env:NAME", "a host key")
-    .optional(),
+  hostKey: texts(
+    "the server's host key: SHA256:…, a public key, or env:NAME",
+    "a host key",
+    variableName,
+  ).optional(),
   hostKeyPolicy: choice("what becomes of a host key that is not known", [
     "strict",
     "ask",
@@ -129,7 +144,7 @@ const common = {
   retry: word("give a lost link up after so many tries; never by default", count).optional(),
   retryFor: word("give a lost link up after so long", duration).optional(),
   park: word("how long a caller waits for a lost link (30s); 0: not", duration).optional(),
-  idleTimeout: word("end after so long without any connection", duration).optional().optional(),
+  idleTimeout: word("end after so long without any connection", duration).optional(),
   connections: word("spread over 1 to 16 SSH connections (1), or auto", (text) => {
     if (text === "auto") return text;
     try {
@@ -142,6 +157,7 @@ const common = {
   proxy: text(
     "the proxy to connect through: socks5://host:port, http://host:port, env, or env:NAME",
     "a proxy's URL, env, or env:NAME",
+    variableName,
   ).optional(),
   password: secret("the variable that holds the password: env:NAME").optional(),
   passphrase: secret("the variable that holds the passphrase of encrypted keys: env:NAME")
@@ -153,13 +169,23 @@ const common = {
     .optional(),
   options: z.record(
     z.string(),
-    z.union([z.string(), z.number(), z.boolean()], {
+    z.union([z.string().max(MOST_LETTERS, TOO_LONG), z.number(), z.boolean()], {
       error: () => "expected a value as ssh_config has it",
     }),
     { error: () => "expected keywords of ssh_config(5), each with its value" },
   )
     .meta({ description: "other keywords of ssh_config(5), each with its value" }).optional(),
 };
+
+/** Of `env:NAME` the name must be one. */
+function variableName(text: string): void {
+  if (!text.startsWith("env:") || /^env:[A-Za-z_]\w*$/.test(text)) return;
+  throw new SyntaxError("expected the name of a variable after env:");
+}
+
+function withoutPassword(text: string): void {
+  if (hasPassword(text)) throw new SyntaxError("a file is no place for a password");
+}
 
 function secret(description: string) {
   return text(description, "env:NAME", (text) => {
@@ -176,7 +202,11 @@ function names(description: string) {
 
 /** One tunnel. */
 export const tunnelSchema = z.strictObject({
-  host: text("[user@]host, an alias of ssh_config, or ssh://[user@]host[:port]", "[user@]host"),
+  host: text(
+    "[user@]host, an alias of ssh_config, or ssh://[user@]host[:port]",
+    "[user@]host",
+    withoutPassword,
+  ),
   ...common,
   forwards: z.array(forwardSchema, {
     error: () => "expected a list, such as - local: 1100:mail.example.com:110",

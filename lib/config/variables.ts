@@ -4,8 +4,10 @@
  * @module
  */
 import type { Path, Problem } from "./problems.ts";
+import { isSecret } from "./shown_value.ts";
 
-const VARIABLE = /\$\$\{|\$\{([^}]*)\}|\$\{/g;
+/** A default that is longer than this is none: the search for its end must end. */
+const VARIABLE = /\$\$\{|\$\{([^}]{0,1000})\}|\$\{/g;
 const FORM = /^([A-Za-z_]\w*)(?::-(.*))?$/s;
 
 /**
@@ -29,7 +31,8 @@ export function expandVariables(
         const [, name, otherwise] = FORM.exec(inside ?? "") ?? [];
         if (name === undefined) {
           const hint = "$${ stands for the two characters themselves";
-          complain(path, { message: `found ${whole}, wanted \${NAME} or \${NAME:-default}`, hint });
+          const found = isSecret(path) ? "something else" : whole;
+          complain(path, { message: `found ${found}, wanted \${NAME} or \${NAME:-default}`, hint });
           return "";
         }
         const set = environment[name];
