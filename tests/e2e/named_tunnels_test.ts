@@ -1,5 +1,7 @@
 /** Tunnels of a fairlead.yaml, kept by a background process, from their first `up` to `down`. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { SocksClient } from "socks";
 import { namedTunnelsStage, portOf, type Stage } from "../support/named_tunnels_stage.ts";
@@ -148,10 +150,12 @@ test("reload changes one forward, adds and removes one, while others transfer", 
   assert.equal(up.status, 0, up.stderr);
   const { tunnels, pid } = await stage.status();
   const kept = portOf(tunnels, "a");
-  const bytes = 6_000_000;
-  const running = transfer(kept, { send: bytes, bytesPerSecond: 1_500_000 });
+  const running = steadyTransfer(kept);
   file(`{ name: kept, local: 0, to: "${to}" }`, `local: ${second}:${to}`, `remote: 0:${to}`);
+  await waitFor(() => running.bytes() > 0);
+  const before = running.bytes();
   const reload = await stage.run("reload");
+  assert.ok(running.bytes() > before, "bytes passed while the file was applied");
   assert.equal(reload.status, 0, reload.stderr);
   const after = await stage.status();
   // What follows says something only while the transfer runs.
@@ -165,7 +169,8 @@ test("reload changes one forward, adds and removes one, while others transfer", 
   assert.equal(portOf(after.tunnels, "a"), kept);
   await assert.rejects(transfer(first), /ECONNREFUSED/);
   assert.deepEqual(digestOf(await transfer(second, { send: BYTES })), patternReceived(BYTES));
-  assert.deepEqual(digestOf(await running), patternReceived(bytes));
+  const { sent, received } = await running.stop();
+  assert.deepEqual(received, sent);
   assert.equal((await stage.run("down", "a")).status, 0);
 });
 
@@ -187,4 +192,42 @@ test("down in the middle of up ends both, and nothing stays", skip, async () => 
 
 function digestOf({ bytes, sha256 }: { bytes: number; sha256: string }) {
   return { bytes, sha256 };
+}
+
+/** Sends and reads back without a pause, until it is told to end. */
+function steadyTransfer(port: number) {
+  const socket = connect(port, "127.0.0.1");
+  const [sent, received] = [createHash("sha256"), createHash("sha256")];
+  let [bytesSent, bytesReceived] = [0, 0];
+  let ending = false;
+  socket.on("data", (chunk: Buffer) => {
+    received.update(chunk);
+    bytesReceived += chunk.length;
+    if (!ending && bytesReceived === bytesSent) next();
+    else if (ending && bytesReceived === bytesSent) socket.end();
+  });
+  const closed = new Promise<void>((resolve, reject) => {
+    socket.once("end", resolve);
+    socket.once("error", reject);
+    socket.once("close", () => reject(new Error("the connection broke")));
+  });
+  closed.catch(() => {}); // It is awaited by stop().
+  const next = () => {
+    const [chunk = Buffer.alloc(0)] = pattern(50_000, bytesSent);
+    sent.update(chunk);
+    bytesSent += chunk.length;
+    socket.write(chunk);
+  };
+  socket.once("connect", next);
+  return {
+    bytes: () => bytesReceived,
+    stop: async () => {
+      ending = true;
+      await closed;
+      return {
+        sent: { bytes: bytesSent, sha256: sent.digest("hex") },
+        received: { bytes: bytesReceived, sha256: received.digest("hex") },
+      };
+    },
+  };
 }
