@@ -160,7 +160,9 @@ export class Progress {
   }
 
   #erase(): void {
-    if (this.#drawn > 0) process.stderr.write(`\x1b[${this.#drawn}A\x1b[J`);
+    // Line by line: tmux keeps in its history what is cleared from the screen's first line on.
+    const [back, lines] = [`\x1b[${this.#drawn}A`, "\x1b[2K\x1b[B".repeat(this.#drawn)];
+    if (this.#drawn > 0) process.stderr.write(`${back}${lines}${back}`);
     this.#drawn = 0;
   }
 }

@@ -17,14 +17,16 @@ export interface Terminal extends Stoppable {
   press(key: string): Promise<void>;
   /** All that was shown since `run`, also what has left the screen; long lines are whole. */
   screen(): Promise<string>;
+  /** What the screen shows now, with the escape sequences of its colours. */
+  painted(): Promise<string>;
   /** Waits until the pattern is shown as often as this, and returns the screen. */
   until(pattern: RegExp, times?: number): Promise<string>;
   /** Waits for the program's end. */
   end(): Promise<{ status: number; screen: string; echo: boolean }>;
 }
 
-/** Opens a terminal; everything in it has this home. */
-export async function openTerminal(home: Home): Promise<Terminal> {
+/** Opens a terminal of so many columns; everything in it has this home. */
+export async function openTerminal(home: Home, columns = 100): Promise<Terminal> {
   const program = need("tmux");
   const socket = join(home.path, "tmux");
   const script = join(home.path, "script");
@@ -42,7 +44,7 @@ export async function openTerminal(home: Home): Promise<Terminal> {
   };
   try {
     await waitFor(() => !server.running() || existsSync(socket), { what: "tmux listening" });
-    await tmux("new-session", "-d", "-s", "test", "-x", "100", "-y", "40", "sh");
+    await tmux("new-session", "-d", "-s", "test", "-x", String(columns), "-y", "40", "sh");
   } catch (error) {
     await stop();
     throw new Error(`tmux: ${server.stderr()}`, { cause: error });
@@ -79,6 +81,7 @@ export async function openTerminal(home: Home): Promise<Terminal> {
     type,
     press: async (key) => void await tmux("send-keys", key),
     screen,
+    painted: async () => (await tmux("capture-pane", "-p", "-e")).trimEnd(),
     until,
     end: async () => {
       const shown = await until(/^status: (\d+)$/m);
