@@ -103,6 +103,11 @@ Spread forwarded connections over so many SSH connections, 1 to 16; the default
 is 1. One stream alone gets no faster; many are no longer held up by each other's
 lost packets, and the server uses more processors. \`auto\` begins with one and makes
 others as they are needed, up to 4.`,
+  "-M": "Be the master of other runs, at the socket that `-S` or ControlPath names.",
+  "-S": "The control socket, by which runs share a connection; `none` for none.",
+  "-O": `
+Ask the master at the control socket, as in ssh: \`check\`, \`forward\`, \`cancel\`, \`exit\`,
+\`stop\`, \`conninfo\` and \`channels\`.`,
   "--metrics": `
 Serve figures for Prometheus at this address, \`[bind:]port\`, under \`/metrics\`, and
 \`/healthz\` and \`/readyz\` beside them; on loopback unless another address is named. Port

@@ -10,8 +10,8 @@ import { FairleadError } from "../errors.ts";
 /** Bytes that may wait for a peer that does not read. */
 const MOST_WAITING = 8 * 1024 * 1024;
 
-/** A mapping, or an empty line. */
-const BEGINNINGS: readonly number[] = [0x7b, 0x0a];
+const NEWLINE = 0x0a;
+const SPACE = 0x20;
 
 /** What a stream of lines is made with. */
 export interface LinesOptions {
@@ -59,8 +59,9 @@ export function jsonLines(
   let length = 0;
   const read = (chunk: Buffer) => {
     let rest = chunk;
-    // Who speaks another protocol may never come to the end of a line: OpenSSH's master, say.
-    if (length === 0 && !over && rest.length > 0 && !BEGINNINGS.includes(rest[0] ?? 0)) {
+    // Who speaks another protocol may never come to the end of a line: OpenSSH, say.
+    const [first = NEWLINE] = rest;
+    if (length === 0 && !over && first < SPACE && first !== NEWLINE) {
       return end(protocolError("what came is no JSON"));
     }
     if (!begun) onBegin?.();

@@ -253,17 +253,22 @@ class ServedClient {
     }
     clearTimeout(this.#deadline);
     // It counts before it begins: what it does may be to end all of this.
-    const running = Promise.resolve().then(() => this.#carryOut(id, value))
+    const hasRoom = this.#running.size < MOST_REQUESTS;
+    const running = Promise.resolve().then(() => this.#carryOut(id, value, hasRoom))
       .finally(() => this.#running.delete(running));
     this.#running.add(running);
   }
 
-  async #carryOut(id: number, request: Readonly<Record<string, unknown>>): Promise<void> {
+  async #carryOut(
+    id: number,
+    request: Readonly<Record<string, unknown>>,
+    hasRoom: boolean,
+  ): Promise<void> {
     try {
       const { protocol, method, params = {} } = request;
       const handler = this.#handlerOf(protocol, method);
       if (!isMapping(params)) throw protocolError("the params are no mapping");
-      if (this.#running.size > MOST_REQUESTS) {
+      if (!hasRoom) {
         throw new FairleadError(`${MOST_REQUESTS} requests are being carried out already`, {
           code: "resource-shortage",
         });

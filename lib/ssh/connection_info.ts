@@ -15,13 +15,17 @@ export interface ConnectionInfo {
   readonly local: TcpAddress | undefined;
   /** The server's end. */
   readonly remote: TcpAddress | undefined;
+  /** The exchange of keys. */
   readonly kex: string;
+  /** The host key's algorithm. */
   readonly hostKey: string;
-  /** What is sent with, and what is received with. */
+  /** What is encrypted with, and what is decrypted with. */
   readonly cipher: readonly [string, string];
+  /** The message authentication codes of both ways. */
   readonly mac: readonly [string, string];
-  /** Bytes on the wire, where they are known. */
+  /** Bytes that came over the wire, where that is known. */
   readonly received: number | undefined;
+  /** Bytes that went over it. */
   readonly sent: number | undefined;
 }
 
