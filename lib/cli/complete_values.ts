@@ -8,6 +8,7 @@ import { networkInterfaces } from "node:os";
 import process from "node:process";
 import { KEYWORDS } from "../ssh_config/keyword_table.ts";
 import { FIRST_WORDS } from "./commands.ts";
+import { tunnelNames } from "./complete_tunnels.ts";
 import { hostNames } from "./complete_hosts.ts";
 import type { Found, Option } from "./complete_place.ts";
 import { answerQuery } from "./query.ts";
@@ -51,8 +52,9 @@ export function offerAt(found: Found, current: string, options: readonly Option[
     case "separator":
       return plain([{ text: "--", help: "the command follows" }]);
     case "argument": {
-      const words = Object.entries(FIRST_WORDS[place.of]?.words ?? {});
-      return plain(words.map(([text, help]) => ({ text, help })));
+      const { words = {}, takesTunnels = false } = FIRST_WORDS[place.of] ?? {};
+      const listed = Object.entries(words).map(([text, help]) => ({ text, help }));
+      return plain([...takesTunnels ? tunnelNames() : [], ...listed]);
     }
     case "value":
       return behind(place.before, current, VALUES[place.option] ?? nothing, configFile);

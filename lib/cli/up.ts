@@ -58,7 +58,7 @@ command ends once every one is up.
                        takes them down
   --metrics <address>  serve Prometheus metrics there, as in 127.0.0.1:9090
   --config <file>      this fairlead.yaml, and not the nearest one
-  --json               events on stdout, errors on stderr, one JSON object a line
+  --json               one JSON object a line instead of words
   -q, -v               say less, or more
 
 Ctrl-C gives up what is not up yet. Status: 0 when all of it is up, 255 when any
