@@ -265,14 +265,14 @@ test(
   skip,
   async () => {
     await using sshd = await startSshd();
-    await using tunnel = await connect(reach(sshd, { session: 1_000 }));
+    await using tunnel = await connect(reach(sshd, { session: 2_000 }));
     const talking = await tunnel.exec("while :; do echo x >&2; sleep 0.05; done");
     talking.resume();
     talking.stderr.resume();
     const silent = await tunnel.exec("sleep 60");
     const [error] = await once(silent, "error");
-    assert.equal(error.message, "idle for 1 s (ChannelTimeout)");
-    await sleep(1_200);
+    assert.equal(error.message, "idle for 2 s (ChannelTimeout)");
+    await sleep(2_200);
     assert.equal(talking.destroyed, false);
     talking.destroy();
   },
