@@ -25,10 +25,13 @@ export interface Terminal extends Stoppable {
   end(): Promise<{ status: number; screen: string; echo: boolean }>;
 }
 
+let opened = 0;
+
 /** Opens a terminal of so many columns; everything in it has this home. */
 export async function openTerminal(home: Home, columns = 100): Promise<Terminal> {
   const program = need("tmux");
-  const socket = join(home.path, "tmux");
+  // The file of one that has ended stays, and would be taken for this one's.
+  const socket = join(home.path, `tmux-${++opened}`);
   const script = join(home.path, "script");
   const env = { ...home.env, TMUX: undefined, TERM: "xterm", ENV: undefined };
   // Not as a daemon, so that it ends with the tests however they end.
