@@ -94,6 +94,7 @@ test("a tunnel that is up holds its own ports; another one's are taken", skip, a
         "end that one with fairlead down\n",
     );
   } finally {
-    await fairlead(["down"], at);
+    const down = await fairlead(["down", "--all"], at);
+    assert.equal(down.stderr.includes("down: a"), true, down.stderr);
   }
 });
