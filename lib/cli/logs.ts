@@ -9,6 +9,7 @@ import { logFilePath, type LogLine } from "../control/log_file.ts";
 import { followLog, readLog } from "../control/log_reader.ts";
 import { wholeNumber } from "../ssh_config/values.ts";
 import { read } from "./named.ts";
+import { printable } from "./output.ts";
 import { readWord, type Rule } from "./rules.ts";
 import { stopSignal } from "./signals.ts";
 import { type CommonOptions, print, type Surroundings } from "./subcommand.ts";
@@ -106,9 +107,4 @@ function localTime(time: string): string {
   const date = new Date(time);
   const offset = date.getTimezoneOffset() * 60_000;
   return new Date(date.getTime() - offset).toISOString().slice(0, 19).replace("T", " ");
-}
-
-function printable(words: string): string {
-  // deno-lint-ignore no-control-regex -- they are what this is about
-  return words.replace(/[\x00-\x1f\x7f-\x9f]/g, "?");
 }

@@ -267,8 +267,13 @@ function jsonLine(fields: object): string {
   return text.replace(/[\x7f-\x9f]/g, (char) => `\\u00${char.charCodeAt(0).toString(16)}`);
 }
 
-/** What others named (a file, a key, a host) or said must not move the cursor. */
-function printable(words: string): string {
+/**
+ * What others named (a file, a key, a host) or said must not move the cursor.
+ *
+ * @param words Their words.
+ * @returns The same, with ? in place of control characters.
+ */
+export function printable(words: string): string {
   // deno-lint-ignore no-control-regex -- they are what this is about
   return words.replace(/[\x00-\x1f\x7f-\x9f]/g, "?");
 }

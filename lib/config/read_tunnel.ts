@@ -7,6 +7,7 @@ import { isAbsolute, resolve } from "node:path";
 import { FairleadError, messageOf, UsageError } from "../errors.ts";
 import { parsePin } from "../ssh/pinned_keys.ts";
 import { parseProxy } from "../ssh/proxy.ts";
+import { defined } from "../ssh_config/connect_options.ts";
 import { readDestination } from "../ssh_config/destination.ts";
 import { parseJump } from "../ssh_config/jump_spec.ts";
 import { applyKeyword, takesWords } from "../ssh_config/keywords.ts";
@@ -321,11 +322,4 @@ function list(value: string | readonly string[] | undefined): readonly string[] 
 function mistakeOf(error: unknown): Pick<Problem, "message" | "hint"> {
   const hint = error instanceof FairleadError ? error.hint : undefined;
   return { message: messageOf(error), hint };
-}
-
-function defined<T extends object>(
-  values: T,
-): { [Key in keyof T]?: Exclude<T[Key], undefined> } {
-  const entries = Object.entries(values).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(entries) as { [Key in keyof T]?: Exclude<T[Key], undefined> };
 }

@@ -176,8 +176,13 @@ function channelTimeouts({ channelTimeouts = [] }: Settings): ConnectOptions["ch
   return Object.fromEntries(times);
 }
 
-/** Leaves out what was not said, so that the library's defaults hold. */
-function defined<T extends object>(
+/**
+ * Leaves out what was not said, so that the library's defaults hold.
+ *
+ * @param values What was said, and what was not.
+ * @returns What was.
+ */
+export function defined<T extends object>(
   values: T,
 ): { [Key in keyof T]?: Exclude<T[Key], undefined> } {
   const entries = Object.entries(values).filter(([, value]) => value !== undefined);
