@@ -8,6 +8,7 @@ import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { binaryName } from "../scripts/build/binary.ts";
 import { PERMISSIONS, readOptions, USAGE } from "../scripts/build/binary_options.ts";
+import { makeBundle } from "../scripts/build/bundle.ts";
 import { checkDenort } from "../scripts/build/compile.ts";
 import { makeModule } from "../scripts/build/javascript.ts";
 import { writeSums } from "../scripts/build/sums.ts";
@@ -175,4 +176,16 @@ test("a class keeps its name in what is built, whatever else is called the same"
     const { names } = await import(pathToFileURL(outfile).href) as { names: string[] };
     assert.deepEqual(names, ["Session", "Session"]);
   }
+});
+
+test("the bundle is a byte a letter, and speaks one language", async () => {
+  const path = join(dir.path, "fairlead.mjs");
+  await makeBundle(path);
+  // Its lines are kept short, inside of texts as well.
+  const code = (await readFile(path, "latin1")).replaceAll("\\\n", "");
+  // deno-lint-ignore no-control-regex
+  assert.doesNotMatch(code, /[^\x00-\x7f]/);
+  // zod has its messages in fifty languages.
+  assert.match(code, /Invalid input: expected/);
+  assert.doesNotMatch(code, /Ung\\xFCltige Eingabe/);
 });

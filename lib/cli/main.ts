@@ -7,7 +7,6 @@ import process from "node:process";
 import { personPrompter } from "./askpass.ts";
 import { FairleadError, UsageError } from "../errors.ts";
 import { findForeground, type Foreground, goToBackground } from "./background.ts";
-import { runDemo } from "./demo_command.ts";
 import { runControlCommand } from "./control_command.ts";
 import { concludePersist, handOver } from "./control_master.ts";
 import { checkTask, forward } from "./forward.ts";
@@ -52,8 +51,10 @@ export async function main(args: readonly string[]): Promise<number> {
   let output = new Output({ verbosity: 0, json: asksForJson(args) }, screen, trace);
   let status: number;
   try {
-    if (args[0] === "demo") return await runDemo(args.slice(1));
     // What few runs need is not loaded by all of them.
+    if (args[0] === "demo") {
+      return await (await import("./demo_command.ts")).runDemo(args.slice(1));
+    }
     if (args[0] === "completions") {
       return (await import("./completions.ts")).runCompletions(args.slice(1));
     }

@@ -4,7 +4,7 @@
  * @module
  */
 import { dirname } from "node:path";
-import type { z } from "zod";
+import type * as z from "zod";
 import { UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import { checkDependencies, checkForwards } from "./checks.ts";

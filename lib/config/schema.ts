@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { z } from "zod";
+// Not by its name z: the whole of it, with all its languages, would be in the bundle.
+import * as z from "zod";
 import { messageOf } from "../errors.ts";
 import { parseJump } from "../ssh_config/jump_spec.ts";
 import { isNone, wholeNumber } from "../ssh_config/values.ts";

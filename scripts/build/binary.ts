@@ -51,7 +51,7 @@ async function makeOne(
   await takeFolder(folder);
   try {
     const script = "fairlead.mjs";
-    await makeBundle({ outfile: join(folder, script), minify: true });
+    await makeBundle(join(folder, script));
     utimesSync(join(folder, script), 0, 0);
     const job = { folder, script, output: name, target };
     engine === "bun" ? compileWithBun(job) : compileWithDeno(job, allow);

@@ -13,21 +13,20 @@ import { DIST } from "./project.ts";
 export const BUNDLE: string = join(DIST, "fairlead.mjs");
 
 /**
- * Makes the bundle.
+ * Makes the bundle, small and so quick to start. Its names stay and its lines are short, so that
+ * traces can be read.
  *
- * @param options Where it goes, the licences of what is inside beside it, and whether it is made
- *   small at the cost of its lines: names stay, so that traces can be read.
+ * @param outfile Where it goes; the licences of what is inside lie beside it.
  * @returns What it was made of.
  */
-export async function makeBundle(
-  { outfile = BUNDLE, minify = false }: { outfile?: string; minify?: boolean } = {},
-): Promise<Made> {
+export async function makeBundle(outfile: string = BUNDLE): Promise<Made> {
   const made = await makeModule({
     entryPoints: ["cli.ts"],
     outfile,
     banner: { js: "#!/usr/bin/env node" },
-    minifySyntax: minify,
-    minifyWhitespace: minify,
+    minifySyntax: true,
+    minifyWhitespace: true,
+    lineLimit: 120,
   });
   writeFileSync(join(dirname(outfile), LICENCES_FILE), licences(made.packages));
   return made;
