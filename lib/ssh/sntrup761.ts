@@ -196,7 +196,6 @@ function divisionSteps(
   for (let i = 0; i < P; i++) g[P - 1 - i] = polynomial[i] as number;
   r[0] = start;
   let delta = 1;
-  const perM = 1 / m;
   for (let step = 0; step < 2 * P - 1; step++) {
     v.copyWithin(1, 0, P);
     v[0] = 0;
@@ -208,19 +207,31 @@ function divisionSteps(
     const f0 = f[0] as number;
     const g0 = g[0] as number;
     // Beyond these there are only zeros: f and g lose a coefficient each step, v and r win one.
-    const end = Math.min(P, 2 * P - 1 - step);
-    for (let i = 0; i <= end; i++) {
-      const value = f0 * (g[i] as number) - g0 * (f[i] as number);
-      g[i] = value - m * ((value * perM + ROUND) - ROUND);
-    }
-    for (let i = Math.min(P, step + 1); i >= 0; i--) {
-      const value = f0 * (r[i] as number) - g0 * (v[i] as number);
-      r[i] = value - m * ((value * perM + ROUND) - ROUND);
-    }
+    subtract(g, f, f0, g0, Math.min(P, 2 * P - 1 - step), m);
+    subtract(r, v, f0, g0, Math.min(P, step + 1), m);
     g.copyWithin(0, 1, P + 1);
     g[P] = 0;
   }
   return { delta, f0: f[0] as number, v };
+}
+
+/**
+ * Makes `to` a times itself less b times another one, modulo m. A function of its own, and not a
+ * loop in a loop: runtimes compile it well within the first key pair.
+ */
+function subtract(
+  to: Float64Array,
+  other: Float64Array,
+  a: number,
+  b: number,
+  end: number,
+  m: number,
+): void {
+  const perM = 1 / m;
+  for (let i = 0; i <= end; i++) {
+    const value = a * (to[i] as number) - b * (other[i] as number);
+    to[i] = value - m * ((value * perM + ROUND) - ROUND);
+  }
 }
 
 /** A polynomial of WEIGHT coefficients 1 and -1 at random places, and zeros. */
