@@ -7,6 +7,7 @@ import type { SessionOptions, StateChange } from "../lib/session/options.ts";
 import { Session } from "../lib/session/session.ts";
 import { FakeClock } from "./support/fake_clock.ts";
 import { type FakeLink, FakeServer } from "./support/fake_link.ts";
+import { warned } from "./support/warnings.ts";
 
 const HERE = { host: "127.0.0.1", port: 7 };
 
@@ -514,6 +515,24 @@ test("a port that the server still holds is asked for until it lets go", async (
   next.refusesToListen = undefined;
   await clock.advance(5_000);
   assert.equal(next.listening.size, 1);
+  await session.close();
+  assert.equal(clock.pending, 0);
+});
+
+test("a server that forbids listening from now on is not said to hold a port", async () => {
+  const { session, link, clock, server } = await opened();
+  await session.listen({ host: "", port: 8080 }, () => {});
+  link.lose();
+  await clock.advance(1_000);
+  await warned(async (warnings) => {
+    const next = server.attempt.succeed();
+    next.refusesToListen = new ForwardError("not allowed", { code: "forwarding-prohibited" });
+    await clock.advance(60_000);
+    assert.deepEqual(warnings, ["not allowed; asking until it does"]);
+    next.refusesToListen = undefined;
+    await clock.advance(5_000);
+    assert.equal(next.listening.size, 1);
+  });
   await session.close();
   assert.equal(clock.pending, 0);
 });
