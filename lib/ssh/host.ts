@@ -186,9 +186,9 @@ export interface ConnectAttempt {
   /** Gives it up, as the signals of the options do. */
   readonly signal?: AbortSignal;
   /**
-   * Called once the first server of the way has said anything: what takes a connection and is
-   * silent, or hangs up, may be nothing but a kernel, or a load balancer without a server. sshd
-   * itself says why it hangs up. A ProxyCommand counts as soon as it runs.
+   * Called once a server that this attempt logs in to has said anything: what takes a connection
+   * and is silent, or hangs up, may be nothing but a kernel, or a load balancer without a server.
+   * sshd itself says why it hangs up. A ProxyCommand counts as soon as it runs.
    */
   readonly reached?: () => void;
   /** Milliseconds for a server to take the connection, where it is less than `connectTimeout`. */
