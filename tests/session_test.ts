@@ -624,6 +624,30 @@ test("a link that is lost during a reload is replaced by the reload", async () =
   }
 });
 
+test("a reload that hangs holds up a session that is lost for 4 s, and not for longer", async () => {
+  const { session, link, clock, server } = await opened();
+  await clock.advance(60_000);
+  const reloading = fate(session.reload());
+  await clock.advance(60_000);
+  const hanging = server.attempt;
+  link.lose("cable cut");
+  const waiting = fate(session.dial(HERE));
+  await clock.advance(3_999);
+  assert.equal(hanging.signal.aborted, false);
+  await clock.advance(1);
+  assert.equal(hanging.signal.aborted, true);
+  assert.equal(reloading.error?.message, "cable cut");
+  server.waiting.find(({ signal }) => !signal.aborted)?.succeed();
+  await clock.advance(0);
+  assert.ok(waiting.value !== undefined);
+  // What comes of it later is not kept.
+  const late = hanging.succeed();
+  await clock.advance(0);
+  assert.equal(late.over, true);
+  await session.close();
+  assert.equal(clock.pending, 0);
+});
+
 test("a reload while there is no link looks for one at once, but for a login", async () => {
   for (const code of ["unreachable", "auth-failed"] as const) {
     const { session, link, clock, server } = await opened();
