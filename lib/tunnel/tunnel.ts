@@ -32,6 +32,7 @@ import type { SshClient } from "../ssh/client.ts";
 import type { RemoteCommand } from "../ssh/command.ts";
 import type { ConnectionInfo } from "../ssh/connection_info.ts";
 import type { ConnectOptions } from "../ssh/host.ts";
+import { KeptHops } from "../ssh/kept_hops.ts";
 import { connector } from "./connector.ts";
 
 export type { ConnectOptions };
@@ -72,33 +73,40 @@ export async function connect(options: TunnelOptions): Promise<Tunnel> {
     if (change.from === "reconnecting" && change.to === "open") reconnects++;
     options.onState?.(change);
   };
-  const session = await Session.open(connector(options, (client) => latest = client), {
-    ...options,
-    onState,
-  }, {
-    name: formatAddress({ host, port }),
-    tunnel,
-    signal,
-  });
-  return new Tunnel(session, family, {
-    reconnects: () => reconnects,
-    info: () => latest?.info(),
-  });
+  const hops = new KeptHops();
+  const make = connector(options, hops, (client) => latest = client);
+  const surroundings = { name: formatAddress({ host, port }), tunnel, signal };
+  try {
+    const session = await Session.open(make, { ...options, onState }, surroundings);
+    return new Tunnel(session, family, {
+      reconnects: () => reconnects,
+      info: () => latest?.info(),
+      close: () => hops.close(),
+    });
+  } catch (error) {
+    await hops.close();
+    throw error;
+  }
 }
 
-/** What is seen of the connections below the session. */
-interface Watch {
+/** What is seen of the connections below the session, and closed after it. */
+interface Below {
   readonly reconnects: () => number;
   readonly info: () => ConnectionInfo | undefined;
+  readonly close: () => Promise<void>;
 }
 
-const NOTHING: Watch = { reconnects: () => 0, info: () => undefined };
+const NOTHING: Below = {
+  reconnects: () => 0,
+  info: () => undefined,
+  close: () => Promise.resolve(),
+};
 
 /** An open session and the forwards that use it. Made by {@linkcode connect}. */
 export class Tunnel implements AsyncDisposable {
   readonly #session: Session;
   readonly #listenOptions: ListenOptions;
-  readonly #watch: Watch;
+  readonly #below: Below;
   readonly #forwards = new Set<Forward>();
   /** Whether no forward may be added any more: nobody would close it. */
   #over = false;
@@ -109,12 +117,13 @@ export class Tunnel implements AsyncDisposable {
   readonly closed: Promise<SessionError | undefined>;
 
   /** @ignore Made by {@linkcode connect}. */
-  constructor(session: Session, family?: 4 | 6, watch: Watch = NOTHING) {
+  constructor(session: Session, family?: 4 | 6, below: Below = NOTHING) {
     this.#session = session;
-    this.#watch = watch;
+    this.#below = below;
     this.#listenOptions = family === undefined ? {} : { family };
     this.closed = session.closed.then(async (reason) => {
       this.#over = true;
+      void below.close();
       // Without a session a listener would accept only to refuse.
       await this.#closeForwards({ force: true, reason });
       return reason;
@@ -138,12 +147,12 @@ export class Tunnel implements AsyncDisposable {
 
   /** How often a lost link was made anew. */
   get reconnects(): number {
-    return this.#watch.reconnects();
+    return this.#below.reconnects();
   }
 
   /** What the newest SSH connection has agreed on with its server; undefined before there is one. */
   get connectionInfo(): ConnectionInfo | undefined {
-    return this.#watch.info();
+    return this.#below.info();
   }
 
   /** How many callers wait for a lost link. */
@@ -314,6 +323,7 @@ export class Tunnel implements AsyncDisposable {
     this.#over = true;
     await this.#closeForwards(options);
     await this.#session.close();
+    await this.#below.close();
   }
 
   /** Closes it, waiting for its open connections. */
