@@ -60,6 +60,11 @@ export class ForwardSet {
     return this.#forwards.map(({ status }) => status);
   }
 
+  /** Whether all of them listen. */
+  get areUp(): boolean {
+    return this.#forwards.every(({ isUp }) => isUp);
+  }
+
   /**
    * Has all listen that do not.
    *
@@ -198,7 +203,7 @@ export class ForwardSet {
       try {
         await forward.start(tunnel, settings, signal);
       } catch (error) {
-        this.#log.warn("{reason}", { reason: adviceOf(error) });
+        this.#log.warn("{reason}", { reason: adviceOf(error), told: true });
       }
       this.#tell(forward);
     }
