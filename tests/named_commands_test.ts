@@ -57,7 +57,7 @@ test(
     const file = join(folder.path, "fairlead.yaml");
     const to = `127.0.0.1:${echo.port}`;
     const text = `tunnels:
-  mail: { host: 127.0.0.1, forwards: [{ name: pop, local: 0, to: "${to}" }] }
+  mail: { host: 127.0.0.1, groups: dev, forwards: [{ name: pop, local: 0, to: "${to}" }] }
 `;
     await writeFile(file, defaultsFor(sshd) + text, { mode: 0o600 });
     const front = begin(runUp, "--foreground", "--config", file);
@@ -97,7 +97,11 @@ test(
     await assert.rejects(ran(runRemove, "mail"), { message: "remove: the forward is missing" });
 
     const [session] = sshd.sessions();
-    const restarted = await ran(runRestart, "mail");
+    await assert.rejects(ran(runRestart, "deb"), {
+      message: "no tunnel and no group deb is up",
+      hint: "did you mean dev?",
+    });
+    const restarted = await ran(runRestart, "dev");
     assert.equal(restarted.status, 0);
     assert.equal(restarted.lines.at(-1), "mail: up, 2 forwards");
     assert.ok(restarted.lines.includes(listening ?? ""), "the port is the same");

@@ -8,8 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { ControlClient } from "../control/client.ts";
 import type { Status } from "../control/status.ts";
 import { UsageError } from "../errors.ts";
-import { nearest } from "../nearest.ts";
-import { background, read } from "./named.ts";
+import { background, read, upTunnels } from "./named.ts";
 import type { Output } from "./output.ts";
 import { MOST_SAMPLES, RATE_WIDTH, Rates } from "./rates.ts";
 import type { Rule } from "./rules.ts";
@@ -90,25 +89,7 @@ async function look(
   words: readonly string[],
 ): Promise<Pick<Status, "tunnels"> & Partial<Status>> {
   const status = client === undefined ? { tunnels: [] } : await client.ask("status", {});
-  if (words.length === 0) return status;
-  const { tunnels } = status;
-  const names = tunnels.flatMap(({ name, groups }) => [name, ...groups]);
-  const unknown = words.find((word) => !names.includes(word));
-  if (unknown !== undefined) {
-    const guess = nearest(unknown, names);
-    throw new UsageError(
-      `no tunnel and no group ${unknown} is up`,
-      guess !== undefined
-        ? `did you mean ${guess}?`
-        : tunnels.length === 0
-        ? "none is up"
-        : `up are ${tunnels.map(({ name }) => name).join(", ")}`,
-    );
-  }
-  const wanted = tunnels.filter(({ name, groups }) =>
-    [name, ...groups].some((one) => words.includes(one))
-  );
-  return { ...status, tunnels: wanted };
+  return { ...status, tunnels: upTunnels(status.tunnels, words) };
 }
 
 function lines({ tunnels }: Pick<Status, "tunnels">, rates?: Rates): string[] {
