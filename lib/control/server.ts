@@ -4,11 +4,11 @@
  * @module
  */
 import { existsSync, linkSync, lstatSync, renameSync, unlinkSync } from "node:fs";
-import { connect, type Server, type Socket } from "node:net";
+import type { Server, Socket } from "node:net";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { codeOf, FairleadError, SessionError, systemCodeOf } from "../errors.ts";
-import { listenUnix } from "../forward/unix_listener.ts";
+import { listenUnix, somebodyListens } from "../forward/unix_listener.ts";
 import { logger } from "../log.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import { controlError } from "./failure.ts";
@@ -105,9 +105,11 @@ async function bindAlone(path: string, accept: (socket: Socket) => void): Promis
 async function removeStale(path: string): Promise<boolean> {
   const stale = identityOf(path);
   if (stale === undefined) return true;
-  if (!lstatSync(path, { throwIfNoEntry: false })?.isSocket() || await isServed(path)) return false;
+  if (!lstatSync(path, { throwIfNoEntry: false })?.isSocket() || await somebodyListens(path)) {
+    return false;
+  }
   await sleep(SECOND_LOOK);
-  if (await isServed(path)) return false;
+  if (await somebodyListens(path)) return false;
   if (identityOf(path) !== stale) return true;
   const moved = `${path}.${process.pid}`;
   try {
@@ -129,23 +131,6 @@ async function removeStale(path: string): Promise<boolean> {
 function identityOf(path: string): string | undefined {
   const status = lstatSync(path, { throwIfNoEntry: false });
   return status && `${status.ino} ${status.mtimeMs}`;
-}
-
-function isServed(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ path });
-    const settle = (served: boolean) => {
-      clearTimeout(timer);
-      socket.destroy();
-      resolve(served);
-    };
-    // A full backlog does not answer, but it is somebody's.
-    const timer = setTimeout(() => settle(true), LAST_WORD);
-    socket.once("connect", () => settle(true));
-    socket.once("error", (error) => {
-      settle(!["ECONNREFUSED", "ENOENT"].includes(systemCodeOf(error) ?? ""));
-    });
-  });
 }
 
 /**
