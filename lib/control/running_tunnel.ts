@@ -234,6 +234,7 @@ export class RunningTunnel {
         await this.start(dependencies, prompter);
         return [this.isUp ? "up again" : "tried again", ...changes];
       }
+      const old = this.#base;
       if (!keeps) await this.#connect(config, secrets, prompter);
       this.#config = config;
       this.#secrets = secrets;
@@ -242,7 +243,7 @@ export class RunningTunnel {
         await this.#forwards.listen(this.#base);
         return changes;
       }
-      const moving = this.#forwards.move(this.#base);
+      const moving = this.#forwards.move(this.#base, old);
       this.#left.add(before, this.#around.onMoved());
       await moving;
       return ["connected anew", ...changes];
