@@ -10,11 +10,13 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
+  statSync,
   unlinkSync,
   writeFileSync,
 } from "node:fs";
 import { connect, createServer } from "node:net";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
@@ -333,6 +335,29 @@ test("who closes leaves a socket alone that is another process's by now", async 
   await using _ = await served(path);
   await first.stop();
   assert.deepEqual(await ask(path, "echo", { a: 1 }), { a: 1 });
+});
+
+test("a socket that a cleaner of temporary files takes away is there again, for tunnels", async () => {
+  await using folder = await tempDir();
+  const path = join(folder.path, "fairlead", "s");
+  mkdirSync(dirname(path), { mode: 0o700 });
+  const handlers: Handlers = { echo: (params) => params };
+  const options = { version: "1.0.0", serves: "tunnels", look: 20 } as const;
+  const server = await serveControl(path, handlers, options);
+  const client = await connectControl(path);
+  for (let times = 0; times < 2; times++) {
+    rmSync(dirname(path), { recursive: true });
+    await waitFor(() => existsSync(path), { what: "the socket" });
+    const { mode } = statSync(path);
+    assert.equal(mode & 0o777, 0o600);
+    assert.equal(statSync(dirname(path)).mode & 0o777, 0o700);
+    assert.deepEqual(await ask(path, "echo", { times }), { times });
+    // Whoever was connected still is.
+    assert.deepEqual(await client?.call("echo", { times }), { times });
+  }
+  client?.close();
+  await server.close();
+  assert.ok(!existsSync(path));
 });
 
 test("where somebody serves already nobody else does, and a plain file is not removed", async () => {
