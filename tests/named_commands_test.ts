@@ -76,6 +76,12 @@ test(
       status: 0,
       lines: ["mail: open", listening, "mail: up, 1 forward"],
     });
+    // The port of 0 is for who asks, not for the log alone.
+    for (let times = 0; times < 2; times++) {
+      const { lines } = await ran(runUp, "--config", file, "--metrics", "0");
+      const url = lines[0]?.replace(/^metrics at /, "") ?? "";
+      assert.match(await (await fetch(url)).text(), /^fairlead_tunnel_up\{tunnel="mail"\} 1$/m);
+    }
 
     const added = await ran(runAdd, "mail", "-L", `web=0:${to}`, "-D", "0");
     assert.equal(added.status, 0);

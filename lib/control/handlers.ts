@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { TcpAddress } from "../dialer.ts";
 import { checkedParams } from "./params.ts";
 import type { TunnelMethods } from "./protocol.ts";
 import type { Handlers } from "./server.ts";
@@ -10,8 +11,8 @@ import type { Supervisor } from "./supervisor.ts";
 
 /** What the process does besides keeping tunnels. */
 export interface ProcessActions {
-  /** Serves metrics from now on. */
-  readonly serveMetrics: (address: string) => Promise<void>;
+  /** Serves metrics from now on, and says where. */
+  readonly serveMetrics: (address: string) => Promise<TcpAddress>;
 }
 
 /**
@@ -26,7 +27,9 @@ export function handlersOf(supervisor: Supervisor, actions: ProcessActions): Han
     status: () => supervisor.status(),
     up: async (params, call) => {
       const asked = checkedParams("up", params);
-      if (asked.metrics !== undefined) await actions.serveMetrics(asked.metrics);
+      if (asked.metrics !== undefined) {
+        call.event({ event: "metrics", ...await actions.serveMetrics(asked.metrics) });
+      }
       return await supervisor.up(asked, call);
     },
     down: (params, call) => supervisor.down(checkedParams("down", params), call),
