@@ -50,7 +50,8 @@ export async function startBackground(): Promise<void> {
       const settle = (done: () => void) => {
         clearTimeout(timer);
         if (child.connected) child.disconnect();
-        child.unref();
+        // What was never there has nothing to let go of; Deno throws.
+        if (child.pid !== undefined) child.unref();
         done();
       };
       child.once("error", (error) => settle(() => fail(messageOf(error))));

@@ -34,6 +34,7 @@ import type { ConnectionInfo } from "../ssh/connection_info.ts";
 import type { ConnectOptions } from "../ssh/host.ts";
 import { KeptHops } from "../ssh/kept_hops.ts";
 import { connector } from "./connector.ts";
+import { MovableDialer } from "./movable_dialer.ts";
 
 export type { ConnectOptions };
 
@@ -107,7 +108,8 @@ export class Tunnel implements AsyncDisposable {
   readonly #session: Session;
   readonly #listenOptions: ListenOptions;
   readonly #below: Below;
-  readonly #forwards = new Set<Forward>();
+  /** What those that listen on this machine dial through; the server's listeners cannot move. */
+  readonly #forwards = new Map<Forward, MovableDialer | undefined>();
   /** Whether no forward may be added any more: nobody would close it. */
   #over = false;
   /**
@@ -186,7 +188,8 @@ export class Tunnel implements AsyncDisposable {
     options: ListenOptions = {},
   ): Promise<Forward<LocalForwardSpec>> {
     const parsed = typeof spec === "string" ? parseLocalForward(spec) : spec;
-    return this.#keep(forwardLocal(parsed, this.#session, { ...this.#listenOptions, ...options }));
+    const dialer = new MovableDialer(this.#session);
+    return this.#keep(forwardLocal(parsed, dialer, { ...this.#listenOptions, ...options }), dialer);
   }
 
   /**
@@ -240,8 +243,10 @@ export class Tunnel implements AsyncDisposable {
     options: ListenOptions = {},
   ): Promise<Forward<DynamicForwardSpec>> {
     const parsed = typeof spec === "string" ? parseDynamicForward(spec) : spec;
+    const dialer = new MovableDialer(this.#session);
     return this.#keep(
-      forwardDynamic(parsed, this.#session, { ...this.#listenOptions, ...options }),
+      forwardDynamic(parsed, dialer, { ...this.#listenOptions, ...options }),
+      dialer,
     );
   }
 
@@ -314,6 +319,23 @@ export class Tunnel implements AsyncDisposable {
   }
 
   /**
+   * Has what listens on this machine for another tunnel go on for this one. What is open stays on
+   * the other one's session.
+   *
+   * @ignore For the background process, whose tunnels may come to lead elsewhere.
+   * @param other The tunnel that has them.
+   */
+  takeOver(other: Tunnel): void {
+    for (const [forward, dialer] of other.#forwards) {
+      if (dialer === undefined) continue;
+      other.#forwards.delete(forward);
+      dialer.move(this.#session);
+      this.#own(forward, dialer);
+      if (this.#over) void forward.close({ force: true });
+    }
+  }
+
+  /**
    * Stops listening, waits for open connections, and ends the session.
    *
    * @param options How long to wait, or not at all.
@@ -331,19 +353,25 @@ export class Tunnel implements AsyncDisposable {
     await this.close();
   }
 
-  async #keep<Spec extends ForwardSpec>(made: Promise<Forward<Spec>>): Promise<Forward<Spec>> {
+  async #keep<Spec extends ForwardSpec>(
+    made: Promise<Forward<Spec>>,
+    dialer?: MovableDialer,
+  ): Promise<Forward<Spec>> {
     const forward = await made;
     if (this.#over) {
       await forward.close({ force: true });
       throw new ForwardError("the SSH connection is closed", { code: "connection-lost" });
     }
-    const kept = forward as unknown as Forward;
-    this.#forwards.add(kept);
-    forward.onClosed = () => this.#forwards.delete(kept);
+    this.#own(forward as unknown as Forward, dialer);
     return forward;
   }
 
+  #own(forward: Forward, dialer: MovableDialer | undefined): void {
+    this.#forwards.set(forward, dialer);
+    forward.onClosed = () => this.#forwards.delete(forward);
+  }
+
   async #closeForwards(options: CloseOptions): Promise<void> {
-    await Promise.all([...this.#forwards].map((forward) => forward.close(options)));
+    await Promise.all([...this.#forwards.keys()].map((forward) => forward.close(options)));
   }
 }
