@@ -5,7 +5,8 @@ import { type AddressInfo, connect as connectSocket, createServer, type Socket }
 import { after, before, test } from "node:test";
 import { FairleadError } from "../lib/errors.ts";
 import { serve, type SshServer } from "../lib/server/server.ts";
-import { connectHost, type ConnectOptions } from "../lib/ssh/host.ts";
+import type { ConnectOptions } from "../lib/ssh/connect_options.ts";
+import { connectHost } from "../lib/ssh/host.ts";
 import { generateIdentity } from "../lib/ssh/keys.ts";
 import { answering, httpProxy } from "./support/proxies.ts";
 import { silentPort } from "./support/silent.ts";

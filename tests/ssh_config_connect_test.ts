@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import process from "node:process";
 import { readCommandLine } from "../lib/cli/options.ts";
 import type { Prompter } from "../lib/ssh/prompter.ts";
-import type { ConnectOptions } from "../lib/ssh/host.ts";
+import type { ConnectOptions } from "../lib/ssh/connect_options.ts";
 import { dumpConfig } from "../lib/ssh_config/dump.ts";
 import { readHost } from "../lib/ssh_config/host_config.ts";
 import { connectOptions } from "../lib/ssh_config/jump.ts";

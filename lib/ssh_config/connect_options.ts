@@ -9,7 +9,7 @@ import { networkInterfaces } from "node:os";
 import process from "node:process";
 import type { AlgorithmChoice } from "../ssh/algorithms.ts";
 import type { AuthMethod } from "../ssh/auth.ts";
-import type { ConnectOptions } from "../ssh/host.ts";
+import type { ConnectOptions } from "../ssh/connect_options.ts";
 import { messageOf, systemCodeOf } from "../errors.ts";
 import { expanded, type HostConfig } from "./host_config.ts";
 import { laterMistake } from "./keywords.ts";

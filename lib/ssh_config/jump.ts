@@ -4,7 +4,7 @@
  * @module
  */
 import { UsageError } from "../errors.ts";
-import type { ConnectOptions } from "../ssh/host.ts";
+import type { ConnectOptions } from "../ssh/connect_options.ts";
 import { type Company, hostOptions } from "./connect_options.ts";
 import { expanded, type HostConfig, readHost } from "./host_config.ts";
 import { type JumpSpec, MOST_HOPS, parseJump } from "./jump_spec.ts";

@@ -6,7 +6,8 @@
 import { SessionError } from "../errors.ts";
 import type { Attempt, Connect, Link } from "../session/link.ts";
 import type { SshClient } from "../ssh/client.ts";
-import { type ConnectAttempt, connectHost, type ConnectOptions, type LetIn } from "../ssh/host.ts";
+import type { ConnectOptions } from "../ssh/connect_options.ts";
+import { type ConnectAttempt, connectHost, type LetIn } from "../ssh/host.ts";
 import type { KeptHops } from "../ssh/kept_hops.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import { WindowBudget } from "../ssh/window_budget.ts";

@@ -31,7 +31,7 @@ import { Session } from "../session/session.ts";
 import type { SshClient } from "../ssh/client.ts";
 import type { RemoteCommand } from "../ssh/command.ts";
 import type { ConnectionInfo } from "../ssh/connection_info.ts";
-import type { ConnectOptions } from "../ssh/host.ts";
+import type { ConnectOptions } from "../ssh/connect_options.ts";
 import { KeptHops } from "../ssh/kept_hops.ts";
 import { connector } from "./connector.ts";
 import { MovableDialer } from "./movable_dialer.ts";

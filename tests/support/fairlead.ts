@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { runtime, type RuntimeName } from "../../lib/runtime.ts";
-import type { ConnectOptions } from "../../lib/ssh/host.ts";
+import type { ConnectOptions } from "../../lib/ssh/connect_options.ts";
 import type { Reach } from "./ssh_server.ts";
 import {
   type Exit,
