@@ -11,6 +11,9 @@ import { codeOf, ConnectionError, messageOf } from "../errors.ts";
 const FIRST_PAUSE = 250;
 const LONGEST_PAUSE = 1_000;
 
+/** A server that forbids it, or knows no such channels, will not come to another mind. */
+const FINAL: readonly string[] = ["forwarding-prohibited", "not-supported"];
+
 /**
  * Dials each destination until it answers.
  *
@@ -76,7 +79,7 @@ async function untilAnswer(
       if (signal.aborted) throw new Unanswered(destination, last);
       // A destination that nothing listens on yet is what this waits for; anything else stays.
       if (!(error instanceof ConnectionError)) throw error;
-      if (codeOf(error) === "forwarding-prohibited") throw error;
+      if (FINAL.includes(codeOf(error) ?? "")) throw error;
       last = error;
     }
     await sleep(pause, undefined, { signal }).catch(() => {});
