@@ -501,6 +501,13 @@ test("action.yml has the inputs and the outputs of the scripts, and its files ar
   assert.deepEqual(words(/^(?:.*\} from|import(?: \w+ from)?) "((?!node:|\.\/)[^"]+)"/gm), []);
 });
 
+test("the bundle is no larger than action.yml says", skip, () => {
+  const text = readFileSync(join(ROOT, "action.yml"), "utf8");
+  const most = Number(/`bundle`: less than (\d+) MB/.exec(text)?.[1]);
+  const { size } = statSync(BUNDLE);
+  assert.ok(size < most * 1e6, `${size} bytes, and action.yml says ${most} MB`);
+});
+
 test("a value that looks like the end of an entry stays one value", async () => {
   await using folder = await tempDir();
   const file = join(folder.path, "output");
