@@ -11,10 +11,11 @@ import { controlSocketPath } from "../control/socket_path.ts";
 import { sayStarted } from "../control/start.ts";
 import type { Status } from "../control/status.ts";
 import { Supervisor } from "../control/supervisor.ts";
-import { codeOf, messageOf } from "../errors.ts";
+import { codeOf, FairleadError, messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
 import type { MetricsServer } from "../control/metrics_server.ts";
 import { startMetrics } from "./metrics_option.ts";
+import { permissionError } from "./permissions.ts";
 import { type StopSignal, stopSignal } from "./signals.ts";
 import { VERSION } from "./version.ts";
 
@@ -31,8 +32,13 @@ const FORCE_TIMEOUT = 1_000;
  * @returns The exit status.
  */
 export async function runInBackground(): Promise<number> {
-  process.chdir("/");
-  const file = new LogFile(logFilePath());
+  let file: LogFile;
+  try {
+    process.chdir("/");
+    file = new LogFile(logFilePath());
+  } catch (error) {
+    return await failToStart(error);
+  }
   logInto(file);
   for (const event of ["uncaughtException", "unhandledRejection"] as const) {
     process.on(event, (error: unknown) => {
@@ -53,16 +59,16 @@ export async function runInBackground(): Promise<number> {
   try {
     server = await serve(supervisor, metrics);
   } catch (error) {
+    if (codeOf(error) !== "address-in-use") return await failToStart(error);
     // Another one was faster, and will be asked.
-    const served = codeOf(error) === "address-in-use";
-    sayStarted(served ? undefined : error);
-    return served ? 0 : 255;
+    await sayStarted();
+    return 0;
   }
   log.info("fairlead {version} keeps tunnels, as process {pid}", {
     version: VERSION,
     pid: process.pid,
   });
-  sayStarted();
+  await sayStarted();
   const patience = setTimeout(() => supervisor.size === 0 && end(), PATIENCE);
   stop.first.addEventListener("abort", end);
   await ended;
@@ -73,6 +79,19 @@ export async function runInBackground(): Promise<number> {
   log.info("process {pid} ends", { pid: process.pid });
   file.close();
   return stop.first.aborted ? stop.status() : 0;
+}
+
+/** @returns The exit status. */
+async function failToStart(error: unknown): Promise<number> {
+  const refused = permissionError(error);
+  await sayStarted(
+    refused === undefined ? error : new FairleadError(refused.message, {
+      code: "not-permitted",
+      hint: "the background process is permitted what was given whole: not --allow-write=… but " +
+        "--allow-write; fairlead up --foreground does with less",
+    }),
+  );
+  return 255;
 }
 
 /**
