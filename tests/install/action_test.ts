@@ -313,8 +313,12 @@ test("the second part tells of a tunnel whose process has died", skip, async () 
 
 test("a process counts as ended although nobody asks for its status", skip, async () => {
   // As in the container of a job, whose first process waits for none of the others.
-  await using parent = start("bash", ["-c", "sleep 0 & echo $!; exec sleep 30"]);
+  await using parent = start("bash", ["-c", "sleep 30 & echo $!; exec sleep 30"]);
   const pid = await waitFor(() => Number(parent.stdout()));
+  // bash itself does ask.
+  const name = () => readFileSync(`/proc/${parent.pid}/comm`, "utf8");
+  await waitFor(() => name() === "sleep\n", { what: "a parent that does not" });
+  signalProcess(pid, "SIGTERM");
   await waitFor(() => !runs(pid), { what: "its end" });
   assert.ok(existsSync(`/proc/${pid}`), "it is still listed");
   assert.ok(runs(parent.pid));
