@@ -147,7 +147,7 @@ test("strange requests are answered, and end nothing", async () => {
 test("requests that no fairlead would make neither end the process nor change anything", async () => {
   await using folder = await tempDir();
   const supervisor = new Supervisor({ version: "1.0.0" });
-  const handlers = handlersOf(supervisor, { serveMetrics: () => Promise.resolve() });
+  const handlers = handlersOf(supervisor, { serveMetrics: () => Promise.reject(new Error()) });
   const path = join(folder.path, "s");
   const server = await serveControl(path, handlers, { version: "1.0.0", serves: "tunnels" });
   const strange: [method: string, params: object][] = [

@@ -115,7 +115,7 @@ export function serve(
 /** The metrics of a process that keeps named tunnels. */
 export interface KeptMetrics {
   /** Serves them from now on, at another address than before where that is asked for. */
-  serveMetrics(address: string): Promise<void>;
+  serveMetrics(address: string): Promise<{ host: string; port: number }>;
   close(): Promise<void>;
 }
 
@@ -134,11 +134,12 @@ export function keptMetrics(
   let asked: string | undefined;
   return {
     serveMetrics: async (address) => {
-      if (address === asked) return;
+      if (server !== undefined && address === asked) return server.address;
       const next = await startMetrics(address, status, output);
       await server?.close();
       server = next;
       asked = address;
+      return server.address;
     },
     close: async () => await server?.close(),
   };

@@ -9,6 +9,7 @@ import { errorFrom } from "../control/failure.ts";
 import type { ControlEvent } from "../control/protocol.ts";
 import type { ForwardStatus, TunnelState, TunnelStatus } from "../control/status.ts";
 import type { Prompter } from "../ssh/prompter.ts";
+import { sayMetrics } from "./metrics_option.ts";
 import type { Output } from "./output.ts";
 
 /** Lines that are redrawn in place: more would leave the screen. */
@@ -67,6 +68,8 @@ export class Progress {
         return this.#above(() => this.#output.error(errorFrom(event.error, event.name)));
       case "banner":
         return this.#above(() => this.#output.banner(event.text));
+      case "metrics":
+        return this.#above(() => sayMetrics(event, this.#output));
       case "note":
         return this.#above(() => {
           const about = event.name === undefined ? "" : `${event.name}: `;

@@ -9,8 +9,8 @@ import type { Supervisor } from "./supervisor.ts";
 
 /** What the process does besides keeping tunnels. */
 export interface ProcessActions {
-  /** Serves metrics from now on. */
-  readonly serveMetrics: (address: string) => Promise<void>;
+  /** Serves metrics from now on, and tells where. */
+  readonly serveMetrics: (address: string) => Promise<{ host: string; port: number }>;
 }
 
 /**
@@ -26,7 +26,9 @@ export function handlersOf(supervisor: Supervisor, actions: ProcessActions): Han
     status: () => supervisor.status(),
     up: async (params, call) => {
       const { metrics } = params as unknown as Params<"up">;
-      if (metrics !== undefined) await actions.serveMetrics(metrics);
+      if (metrics !== undefined) {
+        call.event({ event: "metrics", ...await actions.serveMetrics(metrics) });
+      }
       return await supervisor.up(params as unknown as Params<"up">, call);
     },
     down: (params, call) => supervisor.down(params as Params<"down">, call),

@@ -76,6 +76,7 @@ export type ControlEvent =
   | { readonly event: "forward"; readonly name: string; readonly forward: ForwardStatus }
   | { readonly event: "failed"; readonly name: string; readonly error: ControlError }
   | { readonly event: "banner"; readonly name: string; readonly text: string }
+  | { readonly event: "metrics"; readonly host: string; readonly port: number }
   /** Anything else that a person may read. */
   | { readonly event: "note"; readonly name?: string; readonly message: string };
 

@@ -350,8 +350,9 @@ export class Supervisor {
   }
 
   #tell(event: ControlEvent): void {
+    const name = "name" in event ? event.name : undefined;
     for (const { call, names } of this.#calls) {
-      if (event.name === undefined || names.has(event.name)) call.event(event);
+      if (name === undefined || names.has(name)) call.event(event);
     }
   }
 }
