@@ -112,6 +112,26 @@ export function serve(
   });
 }
 
+/**
+ * The same for a process in front, which can do without: on Windows no other command sees it.
+ *
+ * @param supervisor The tunnels.
+ * @param actions What the process does besides.
+ * @returns The control socket; undefined where there can be none.
+ * @throws {FairleadError} Where another process keeps this user's tunnels.
+ */
+export async function serveInFront(
+  supervisor: Supervisor,
+  actions: KeptMetrics,
+): Promise<ControlServer | undefined> {
+  try {
+    return await serve(supervisor, actions);
+  } catch (error) {
+    if (codeOf(error) === "not-supported") return undefined;
+    throw error;
+  }
+}
+
 /** The metrics of a process that keeps named tunnels. */
 export interface KeptMetrics {
   /** Serves them from now on, at another address than before where that is asked for. */

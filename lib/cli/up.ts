@@ -11,7 +11,7 @@ import type { Status } from "../control/status.ts";
 import { Supervisor } from "../control/supervisor.ts";
 import { codeOf, FairleadError, UsageError } from "../errors.ts";
 import { personPrompter } from "./askpass.ts";
-import { closeTunnels, keptMetrics, runInBackground, serve } from "./background_process.ts";
+import { closeTunnels, keptMetrics, runInBackground, serveInFront } from "./background_process.ts";
 import { background, chosen, CONFIG_RULE, configOf, type FileOptions, read } from "./named.ts";
 import type { Output } from "./output.ts";
 import { Progress } from "./progress.ts";
@@ -127,7 +127,7 @@ async function stay(
   const ended = new Promise<void>((resolve) => end = resolve);
   const supervisor = new Supervisor({ version: VERSION, onEmpty: () => end() });
   const metrics = keptMetrics(() => supervisor.status(), output);
-  const server = await serve(supervisor, metrics).catch((error: unknown) => {
+  const server = await serveInFront(supervisor, metrics).catch((error: unknown) => {
     if (codeOf(error) !== "address-in-use") throw error;
     throw new FairleadError("another process keeps your tunnels already", {
       code: "address-in-use",
@@ -151,7 +151,7 @@ async function stay(
     if (stop.first.aborted) return stop.status();
     throw error;
   } finally {
-    const closing = server.close();
+    const closing = server?.close();
     await closeTunnels(supervisor, stop);
     await Promise.all([closing, metrics.close()]);
   }
