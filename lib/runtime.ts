@@ -5,7 +5,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { userInfo } from "node:os";
+import { constants, userInfo } from "node:os";
 import process from "node:process";
 
 /** The three runtimes that fairlead is made for. */
@@ -168,6 +168,30 @@ export function mayListen(host: string, port: number): boolean {
 export function mayRun(command: string): boolean {
   return deno === undefined ||
     deno.permissions.requestSync({ name: "run", command }).state === "granted";
+}
+
+/**
+ * Whether whoever started this program has had it ignore a signal, as nohup(1) does with SIGHUP and
+ * a shell's script with SIGINT for what it starts with `&`. To be asked before anybody listens to
+ * the signal. Where there is no /proc nothing is known, nor on Node, which undoes it before any
+ * program runs.
+ *
+ * @param signal The signal.
+ * @returns Whether it is known to be ignored.
+ */
+export function isIgnored(signal: NodeJS.Signals): boolean {
+  // Nobody is to be asked at the terminal for it.
+  if (deno !== undefined && deno.permissions.querySync({ name: "read" }).state !== "granted") {
+    return false;
+  }
+  try {
+    const [, mask = ""] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(
+      readFileSync("/proc/self/status", "utf8"),
+    ) ?? [];
+    return (BigInt(`0x${mask || 0}`) >> BigInt(constants.signals[signal] - 1) & 1n) === 1n;
+  } catch {
+    return false;
+  }
 }
 
 /**

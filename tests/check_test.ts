@@ -442,7 +442,7 @@ tunnels:
   assert.match(of("narrow")[1] ?? "", /^ok/);
   assert.match(of("narrow")[2] ?? "", /^wrong .*does not allow forwarding to .*PermitOpen/);
   const [stranger = "", ...more] = of("stranger");
-  assert.match(stranger, /^wrong .*; name the right private key with -i/);
+  assert.match(stranger, /^wrong .*; name the right private key as `identity`/);
   assert.deepEqual(more, []);
   assert.equal(of("inner").at(-1), `ok     login as ${closed.user} at 127.0.0.1 works`);
   assert.equal(

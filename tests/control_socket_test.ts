@@ -10,20 +10,20 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
+  statSync,
   unlinkSync,
   writeFileSync,
 } from "node:fs";
 import { connect, createServer } from "node:net";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
 import { connectControl } from "../lib/control/client.ts";
 import type { Call } from "../lib/control/protocol.ts";
 import { type Handlers, serveControl } from "../lib/control/server.ts";
-import { handlersOf } from "../lib/control/handlers.ts";
 import { controlSocketPath } from "../lib/control/socket_path.ts";
-import { Supervisor } from "../lib/control/supervisor.ts";
 import { scriptCommand } from "./support/fairlead.ts";
 import { need, run, skipUnless, start, stoppable, tempDir, waitFor } from "./support/tools.ts";
 
@@ -142,33 +142,6 @@ test("strange requests are answered, and end nothing", async () => {
     code: "not-supported",
     message: 'fairlead 1.0.0 cannot be asked for "nonsense"',
   });
-});
-
-test("requests that no fairlead would make neither end the process nor change anything", async () => {
-  await using folder = await tempDir();
-  const supervisor = new Supervisor({ version: "1.0.0" });
-  const handlers = handlersOf(supervisor, { serveMetrics: () => Promise.reject(new Error()) });
-  const path = join(folder.path, "s");
-  const server = await serveControl(path, handlers, { version: "1.0.0", serves: "tunnels" });
-  const strange: [method: string, params: object][] = [
-    ["up", {}],
-    ["up", { tunnels: 5, secrets: {} }],
-    ["up", { tunnels: [null], secrets: {} }],
-    ["up", { tunnels: [{ name: "x" }], secrets: {} }],
-    ["up", { tunnels: [{ name: "y", dependsOn: ["q"], forwards: 7 }], secrets: {} }],
-    ["down", { names: 5 }],
-    ["down", { names: [{}] }],
-    ["reload", {}],
-    ["restart", { names: "abc" }],
-    ["add", {}],
-    ["add", { tunnel: "x", forward: {} }],
-    ["remove", { tunnel: 7 }],
-  ];
-  for (const [method, params] of strange) await assert.rejects(ask(path, method, params));
-  const { tunnels } = await ask(path, "status") as { tunnels: unknown[] };
-  assert.deepEqual(tunnels, []);
-  await server.close();
-  await supervisor.close({ force: true });
 });
 
 test("a line of 100 MB is cut off after its first, and is not kept", async () => {
@@ -306,6 +279,29 @@ test("who closes leaves a socket alone that is another process's by now", async 
   await using _ = await served(path);
   await first.stop();
   assert.deepEqual(await ask(path, "echo", { a: 1 }), { a: 1 });
+});
+
+test("a socket that a cleaner of temporary files takes away is there again, for tunnels", async () => {
+  await using folder = await tempDir();
+  const path = join(folder.path, "fairlead", "s");
+  mkdirSync(dirname(path), { mode: 0o700 });
+  const handlers: Handlers = { echo: (params) => params };
+  const options = { version: "1.0.0", serves: "tunnels", look: 20 } as const;
+  const server = await serveControl(path, handlers, options);
+  const client = await connectControl(path);
+  for (let times = 0; times < 2; times++) {
+    rmSync(dirname(path), { recursive: true });
+    await waitFor(() => existsSync(path), { what: "the socket" });
+    const { mode } = statSync(path);
+    assert.equal(mode & 0o777, 0o600);
+    assert.equal(statSync(dirname(path)).mode & 0o777, 0o700);
+    assert.deepEqual(await ask(path, "echo", { times }), { times });
+    // Whoever was connected still is.
+    assert.deepEqual(await client?.call("echo", { times }), { times });
+  }
+  client?.close();
+  await server.close();
+  assert.ok(!existsSync(path));
 });
 
 test("where somebody serves already nobody else does, and a plain file is not removed", async () => {

@@ -2,12 +2,17 @@
 import assert from "node:assert/strict";
 import {
   appendFileSync,
+  closeSync,
   existsSync,
+  mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   statSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -55,6 +60,41 @@ test("a file that is full becomes an old one, and never more than three old ones
   const [first = 0] = numbers;
   assert.ok(first >= 190 && first <= 220, `from ${first}`);
   assert.deepEqual(numbers, range(first, 300));
+});
+
+test("what a runtime writes to the file it began with is there after any number of files", async () => {
+  await using folder = await tempDir();
+  const path = join(folder.path, "log");
+  const stderr = openSync(path, "a", 0o600);
+  const log = new LogFile(path, 400);
+  for (const until of [3, 10, 60, 100]) {
+    for (let number = 0; number < until; number++) log.write(line(number));
+    writeSync(stderr, `last words ${until}\n`);
+    const { lines } = readLog(path);
+    assert.ok(lines.some(({ message }) => message === `last words ${until}`), String(until));
+    assert.equal(numberOf(lines.filter(({ time }) => time !== "").at(-1) as LogLine), until - 1);
+  }
+  closeSync(stderr);
+  log.close();
+  assert.ok(readdirSync(folder.path).length <= 4);
+});
+
+test("where no new file can be begun no line is lost, and none of the old files", async () => {
+  await using folder = await tempDir();
+  const path = join(folder.path, "log");
+  const log = new LogFile(path, 400);
+  const write = (number: number) =>
+    log.write({ time: "", level: "info", message: `line ${number}` });
+  for (let number = 0; number < 30; number++) write(number);
+  mkdirSync(`${path}.new`);
+  for (let number = 30; number < 60; number++) write(number);
+  const last = readLog(path).lines.slice(-50).map(({ message }) => message);
+  assert.deepEqual(last, Array.from({ length: 50 }, (_, at) => `line ${at + 10}`));
+  rmdirSync(`${path}.new`);
+  write(60);
+  assert.deepEqual(readLog(path).lines.at(-1)?.message, "line 60");
+  assert.ok(readFileSync(path).length < 400);
+  log.close();
 });
 
 test("who begins with an old file goes on in it, and counts what it has", async () => {

@@ -74,6 +74,24 @@ test("a session that took a one-time code needs the person again, whatever else 
   assert.equal(answers.needsPerson, false);
 });
 
+test("what a jump host was answered is kept, though the session opens by a later attempt", async () => {
+  const answers = new RememberedAnswers();
+  const somebody = person("password", "123456");
+  const first = answers.attempt(somebody);
+  await first.prompter.secret("jump's password: ");
+  await first.prompter.questions("", "", [hidden("Verification code: ")]);
+  first.keep({ opened: false });
+  assert.equal(answers.needsPerson, true);
+  // It goes on from the jump host.
+  answers.attempt(somebody).keep({ more: true });
+  assert.equal(answers.needsPerson, true);
+  assert.equal(await answers.quiet().secret("jump's password: "), "password");
+  answers.attempt(somebody).keep({ opened: false });
+  assert.equal(answers.needsPerson, true, "not before the session is open");
+  answers.attempt(somebody).keep();
+  assert.equal(answers.needsPerson, false);
+});
+
 test("a known answer is given once an attempt; then the person is asked", async () => {
   const answers = new RememberedAnswers();
   const somebody = person("old", "new");

@@ -7,6 +7,7 @@ import type { SessionOptions, StateChange } from "../lib/session/options.ts";
 import { Session } from "../lib/session/session.ts";
 import { FakeClock } from "./support/fake_clock.ts";
 import { type FakeLink, FakeServer } from "./support/fake_link.ts";
+import { warned } from "./support/warnings.ts";
 
 const HERE = { host: "127.0.0.1", port: 7 };
 
@@ -518,6 +519,24 @@ test("a port that the server still holds is asked for until it lets go", async (
   assert.equal(clock.pending, 0);
 });
 
+test("a server that forbids listening from now on is not said to hold a port", async () => {
+  const { session, link, clock, server } = await opened();
+  await session.listen({ host: "", port: 8080 }, () => {});
+  link.lose();
+  await clock.advance(1_000);
+  await warned(async (warnings) => {
+    const next = server.attempt.succeed();
+    next.refusesToListen = new ForwardError("not allowed", { code: "forwarding-prohibited" });
+    await clock.advance(60_000);
+    assert.deepEqual(warnings, ["not allowed; asking until it does"]);
+    next.refusesToListen = undefined;
+    await clock.advance(5_000);
+    assert.equal(next.listening.size, 1);
+  });
+  await session.close();
+  assert.equal(clock.pending, 0);
+});
+
 test("asking for a port ends with the listener, with the link, and with the session", async () => {
   for (const end of ["listener", "link", "session"]) {
     const { session, link, clock, server } = await opened();
@@ -603,6 +622,30 @@ test("a link that is lost during a reload is replaced by the reload", async () =
     await session.close();
     assert.equal(clock.pending, 0);
   }
+});
+
+test("a reload that hangs holds up a session that is lost for 4 s, and not for longer", async () => {
+  const { session, link, clock, server } = await opened();
+  await clock.advance(60_000);
+  const reloading = fate(session.reload());
+  await clock.advance(60_000);
+  const hanging = server.attempt;
+  link.lose("cable cut");
+  const waiting = fate(session.dial(HERE));
+  await clock.advance(3_999);
+  assert.equal(hanging.signal.aborted, false);
+  await clock.advance(1);
+  assert.equal(hanging.signal.aborted, true);
+  assert.equal(reloading.error?.message, "cable cut");
+  server.waiting.find(({ signal }) => !signal.aborted)?.succeed();
+  await clock.advance(0);
+  assert.ok(waiting.value !== undefined);
+  // What comes of it later is not kept.
+  const late = hanging.succeed();
+  await clock.advance(0);
+  assert.equal(late.over, true);
+  await session.close();
+  assert.equal(clock.pending, 0);
 });
 
 test("a reload while there is no link looks for one at once, but for a login", async () => {

@@ -94,6 +94,53 @@ test("who gives up leaves what somebody else waits for", skip, async () => {
   assert.equal(it.supervisor.size, 0);
 });
 
+test(
+  "a changed way to the server leaves local listeners open, on the ports that they got",
+  skip,
+  async () => {
+    await using it = supervise(sshd);
+    const text = (more: string) =>
+      `tunnels:
+  one:
+    host: 127.0.0.1
+    ${more}
+    forwards: [{ local: 0, to: "127.0.0.1:${echo.port}" }, dynamic: 0, remote: "0:127.0.0.1:${echo.port}"]
+`;
+    await it.up(text(""));
+    const ports = () => it.now("one").forwards.map(portOf);
+    const before = ports();
+    const [port = 0] = before;
+    await transfer(port, { send: 1_000 });
+    const socket = connectTcp(port, "127.0.0.1");
+    await says(socket, "before");
+    let reloading = true;
+    let count = 0;
+    const callers = (async () => {
+      // None of them is refused at any moment.
+      for (; reloading; count++) assert.equal((await transfer(port, { send: 10 })).bytes, 10);
+    })();
+    await waitFor(() => count > 0);
+    const { changes } = await it.reload(text("keepalive: 20s"));
+    const reached = count;
+    await waitFor(() => count > reached);
+    reloading = false;
+    await callers;
+    assert.deepEqual(changes, ["one: connected anew"]);
+    assert.deepEqual(ports(), before);
+    // What was open goes on, on the old session, which ends with it; counters go on.
+    await says(socket, "after");
+    assert.equal(it.now("one").forwards[0]?.stats.total, count + 2);
+    socket.destroy();
+    await waitFor(() => sshd.sessions().length === 1);
+    await transfer(port, { send: 10 });
+
+    // Where it is to listen in another way, it is not the same listener.
+    await it.reload(text("options: { AddressFamily: inet }"));
+    assert.deepEqual(it.now("one").forwards[0]?.addresses, [{ host: "127.0.0.1", port }]);
+    await transfer(port, { send: 10 });
+  },
+);
+
 test("a listener on the server moves to the new session, with its port", skip, async () => {
   await using it = supervise(sshd);
   const port = await freePort();

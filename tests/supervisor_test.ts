@@ -110,17 +110,42 @@ test("what depends on a tunnel that fails fails with it, and up tries again", sk
   assert.deepEqual(again.tunnels.map(({ state }) => state), ["open", "open"]);
 });
 
-test("a forward that cannot listen leaves the others, and says why", skip, async () => {
+test("a forward that cannot listen leaves the others, and up tries it again", skip, async () => {
   await using it = stage();
-  const status = await it.up(`tunnels:
+  const taken = await echoServer();
+  const text = `tunnels:
   one:
     host: 127.0.0.1
-    forwards: [{ local: ${echo.port}, to: "x:1" }, { local: 0, to: "127.0.0.1:${echo.port}" }]
-`);
-  const { state, forwards } = tunnelIn(status, "one");
+    forwards: [{ local: ${taken.port}, to: "x:1" }, { local: 0, to: "127.0.0.1:${echo.port}" }]
+`;
+  const { state, forwards } = tunnelIn(await it.up(text), "one");
   assert.equal(state, "open");
   assert.deepEqual(forwards.map(({ state }) => state), ["failed", "listening"]);
   assert.equal(forwards[0]?.failure?.code, "address-in-use");
+  await taken.stop();
+  const again = tunnelIn(await it.up(text), "one").forwards;
+  assert.deepEqual(again.map(({ state }) => state), ["listening", "listening"]);
+  assert.equal(portOf(again[1]), portOf(forwards[1]));
+});
+
+test("up waits for a link that is lost, as long as somebody asks", skip, async () => {
+  await using it = stage();
+  const text = `tunnels: { one: { host: 127.0.0.1, forwards: [dynamic: 0] } }`;
+  await it.up(text);
+  sshd.kill("SIGSTOP");
+  try {
+    sshd.signalSessions("SIGKILL");
+    await waitFor(() => it.now("one").state === "reconnecting");
+    const { call, giveUp } = it.caller();
+    const givenUp = it.up(text, call);
+    giveUp();
+    assert.equal(tunnelIn(await givenUp, "one").state, "reconnecting");
+    const up = it.up(text);
+    sshd.kill("SIGCONT");
+    assert.equal(tunnelIn(await up, "one").state, "open");
+  } finally {
+    sshd.kill("SIGCONT");
+  }
 });
 
 test("two who bring the same tunnel up at once share it", skip, async () => {

@@ -93,6 +93,7 @@ test("what takes the command's place or its stdin contradicts it", () => {
   const cases = [
     ["-W", "-W", "h:1"],
     ["-f", "-f"],
+    ["-O", "-O", "check"],
     ["-f", "-o", "ForkAfterAuthentication=yes"],
     ["-n", "-n"],
     ["--idle-timeout", "--idle-timeout", "90"],

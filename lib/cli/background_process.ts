@@ -11,6 +11,7 @@ import { controlSocketPath } from "../control/socket_path.ts";
 import { sayStarted } from "../control/start.ts";
 import type { Status } from "../control/status.ts";
 import { Supervisor } from "../control/supervisor.ts";
+import type { TcpAddress } from "../dialer.ts";
 import { codeOf, FairleadError, messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
 import type { MetricsServer } from "../control/metrics_server.ts";
@@ -135,7 +136,7 @@ export async function serveInFront(
 /** The metrics of a process that keeps named tunnels. */
 export interface KeptMetrics {
   /** Serves them from now on, at another address than before where that is asked for. */
-  serveMetrics(address: string): Promise<{ host: string; port: number }>;
+  serveMetrics(address: string): Promise<TcpAddress>;
   close(): Promise<void>;
 }
 
@@ -154,12 +155,12 @@ export function keptMetrics(
   let asked: string | undefined;
   return {
     serveMetrics: async (address) => {
-      if (server !== undefined && address === asked) return server.address;
+      if (address === asked && server !== undefined) return server.address;
       const next = await startMetrics(address, status, output);
       await server?.close();
       server = next;
       asked = address;
-      return server.address;
+      return next.address;
     },
     close: async () => await server?.close(),
   };

@@ -10,11 +10,11 @@ import {
   configPathOf,
   type FileOptions,
   read,
+  upTunnels,
 } from "./named.ts";
 import type { ConfigFile } from "../config/load.ts";
 import type { TunnelStatus } from "../control/status.ts";
 import { UsageError } from "../errors.ts";
-import { nearest } from "../nearest.ts";
 import { Progress } from "./progress.ts";
 import type { Rule } from "./rules.ts";
 import type { Surroundings } from "./subcommand.ts";
@@ -109,26 +109,13 @@ function chooseDown(
     return tunnels.filter(({ file }) => path === undefined || file === path)
       .map(({ name }) => name);
   }
-  const names = tunnels.map(({ name }) => name);
-  const groups = tunnels.flatMap((tunnel) => tunnel.groups);
+  const callings = tunnels.flatMap(({ name, groups }) => [name, ...groups]);
   const inFile = new Set<string>();
-  return [
-    ...new Set(operands.flatMap((word) => {
-      if (names.includes(word)) return [word];
-      if (groups.includes(word)) {
-        return tunnels.filter((tunnel) => tunnel.groups.includes(word)).map(({ name }) => name);
-      }
-      // What the file has and is not up is down already.
-      if (isInFile(word, config, path, inFile)) return [];
-      const guess = nearest(word, [...names, ...groups]);
-      throw new UsageError(
-        `no tunnel and no group ${word} is up`,
-        guess === undefined
-          ? names.length === 0 ? "none is up" : `up are ${names.join(", ")}`
-          : `did you mean ${guess}?`,
-      );
-    })),
-  ];
+  // What the file has and is not up is down already.
+  const words = operands.filter((word) =>
+    callings.includes(word) || !isInFile(word, config, path, inFile)
+  );
+  return words.length === 0 ? [] : upTunnels(tunnels, words).map(({ name }) => name);
 }
 
 function isInFile(

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { inFileWords } from "../config/file_words.ts";
 import { FairleadError, messageOf } from "../errors.ts";
 
 /** What was looked at. */
@@ -38,6 +39,7 @@ export function fine(what: Subject, detail: string): Finding {
  * @returns The finding.
  */
 export function wrong(what: Subject, found: unknown, remedy: string): Finding {
-  const hint = found instanceof FairleadError ? found.hint : undefined;
+  const error = inFileWords(found);
+  const hint = error instanceof FairleadError ? error.hint : undefined;
   return { what, ok: false, detail: messageOf(found), remedy: hint ?? remedy };
 }

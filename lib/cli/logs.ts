@@ -5,11 +5,13 @@
  */
 import process from "node:process";
 import { createColors } from "picocolors";
+import type { ConfigFile } from "../config/load.ts";
 import { logFilePath, type LogLine } from "../control/log_file.ts";
 import { followLog, readLog } from "../control/log_reader.ts";
+import { nearest } from "../nearest.ts";
 import { wholeNumber } from "../ssh_config/values.ts";
-import { read } from "./named.ts";
-import { printable } from "./output.ts";
+import { configOf, read } from "./named.ts";
+import { type Output, printable } from "./output.ts";
 import { readWord, type Rule } from "./rules.ts";
 import { stopSignal } from "./signals.ts";
 import { type CommonOptions, print, type Surroundings } from "./subcommand.ts";
@@ -41,7 +43,7 @@ export const LOGS_RULES: readonly Rule<LogsOptions>[] = [
   },
 ];
 
-const HELP = `usage: fairlead logs [options] [name...]
+const HELP = `usage: fairlead logs [options] [name|group...]
 
 Shows what the background process has logged, about the tunnels that are named
 or all; also when it has ended.
@@ -69,23 +71,51 @@ export async function runLogs(
     options: { follow: false, lines: USUAL_LINES },
   });
   if (line === undefined) return 0;
-  const { options: { follow, lines, json }, operands } = line;
+  const { options: { follow, lines, json }, operands, output } = line;
   const { NO_COLOR, TERM } = process.env;
   const colors = createColors(
     process.stdout.isTTY === true && (NO_COLOR ?? "") === "" && TERM !== "dumb",
   );
   const path = logFilePath();
   const show = (line: LogLine) => print(`${json ? JSON.stringify(line) : text(line, colors)}\n`);
-  const isMeant = ({ tunnel }: LogLine) =>
-    operands.length === 0 || (tunnel !== undefined && operands.includes(tunnel));
   const stop = stopSignal();
   const { lines: all, end } = readLog(path);
+  const meant = operands.length === 0 ? undefined : namesOf(operands, all, output);
+  const isMeant = ({ tunnel }: LogLine) =>
+    meant === undefined || (tunnel !== undefined && meant.has(tunnel));
   for (const line of lines === 0 ? [] : all.filter(isMeant).slice(-lines)) show(line);
   if (!follow) return 0;
   for await (const line of followLog(path, stop.first, end)) {
     if (isMeant(line)) show(line);
   }
   return 0;
+}
+
+/** What the words mean: tunnels that were logged, and those of the nearest file with their groups. */
+function namesOf(
+  words: readonly string[],
+  lines: readonly LogLine[],
+  output: Output,
+): ReadonlySet<string> {
+  const file = tunnelsOfFile();
+  const logged = lines.flatMap(({ tunnel }) => tunnel ?? []);
+  const callings = new Set([...logged, ...file.flatMap(({ name, groups }) => [name, ...groups])]);
+  for (const word of words.filter((word) => !callings.has(word))) {
+    const guess = nearest(word, [...callings]);
+    const hint = guess === undefined ? "" : `; did you mean ${guess}?`;
+    output.warn(`nothing is logged of a tunnel ${word}${hint}`);
+  }
+  const grouped = file.filter(({ groups }) => groups.some((group) => words.includes(group)));
+  return new Set([...words, ...grouped.map(({ name }) => name)]);
+}
+
+/** A log can be read where no file is, or a broken one. */
+function tunnelsOfFile(): ConfigFile["tunnels"] {
+  try {
+    return configOf(undefined).tunnels;
+  } catch {
+    return [];
+  }
 }
 
 function text(

@@ -182,7 +182,8 @@ export const EXIT_STATUS: Entries = [
 /** SIGNALS. */
 export const SIGNALS = `
 SIGINT (Ctrl-C), SIGTERM and SIGHUP stop listening and give open connections 5
-seconds to finish; a second one ends at once.
+seconds to finish; a second one ends at once. One that is ignored from the start
+stays ignored, as SIGHUP under nohup(1); Node does not let a program see that.
 `;
 
 /** EXAMPLES. */

@@ -13,7 +13,9 @@ import { selectTunnels } from "../config/select.ts";
 import type { TunnelConfig, TunnelSecrets } from "../config/tunnel_config.ts";
 import { connectControl, type ControlClient } from "../control/client.ts";
 import { controlSocketPath } from "../control/socket_path.ts";
+import type { TunnelStatus } from "../control/status.ts";
 import { FairleadError, UsageError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
 import type { Rule } from "./rules.ts";
 import {
   type CommonOptions,
@@ -147,4 +149,35 @@ export async function needBackground(): Promise<ControlClient> {
     code: "connect-failed",
     hint: "fairlead up brings up those of fairlead.yaml",
   });
+}
+
+/**
+ * Finds tunnels that are up.
+ *
+ * @param tunnels Those that are.
+ * @param words Names of tunnels and groups.
+ * @returns What they mean, in the order of the tunnels; all where nothing is named.
+ * @throws {UsageError} For a word that means none.
+ */
+export function upTunnels(
+  tunnels: readonly TunnelStatus[],
+  words: readonly string[],
+): readonly TunnelStatus[] {
+  if (words.length === 0) return tunnels;
+  const callings = tunnels.flatMap(({ name, groups }) => [name, ...groups]);
+  const unknown = words.find((word) => !callings.includes(word));
+  if (unknown === undefined) {
+    return tunnels.filter(({ name, groups }) =>
+      [name, ...groups].some((one) => words.includes(one))
+    );
+  }
+  const guess = nearest(unknown, callings);
+  throw new UsageError(
+    `no tunnel and no group ${unknown} is up`,
+    guess !== undefined
+      ? `did you mean ${guess}?`
+      : tunnels.length === 0
+      ? "none is up"
+      : `up are ${tunnels.map(({ name }) => name).join(", ")}`,
+  );
 }

@@ -92,6 +92,8 @@ export class Output {
         output: (record) => {
           const words = wordsOf(record);
           trace?.write(printable(`${record.level}: ${words}`));
+          // Whoever asked for it is told of it, and is this process where the log is shown.
+          if (record.properties["told"] === true) return;
           if (shown.includes(record.level) && !this.#isRepeated(record, words)) {
             this.#line(record.level, words);
           }

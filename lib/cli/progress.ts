@@ -33,6 +33,10 @@ export class Progress {
   /** How many lines are on the screen that will be drawn anew. */
   #drawn = 0;
   #paused = false;
+  /** Whether nothing is awaited any more. */
+  #over = false;
+  /** Which forwards were said to listen. */
+  readonly #said = new Set<string>();
   /** What has been said of failures already. */
   readonly #failed = new Set<string>();
 
@@ -58,8 +62,8 @@ export class Progress {
     switch (event.event) {
       case "tunnel":
         this.#states.set(event.name, event.state);
-        if (this.#inPlace) this.#draw();
-        else this.#output.event({ ...event }, `${event.name}: ${WORDS[event.state]}`);
+        if (this.#inPlace && !this.#over) this.#draw();
+        else this.#output.event({ ...event }, `${event.name}: ${wordsOf(event)}`);
         return;
       case "forward":
         return this.#above(() => this.#forward(event.name, event.forward));
@@ -104,13 +108,13 @@ export class Progress {
   }
 
   /**
-   * Shows how it has ended.
+   * Shows how it has ended. What happens after that has a line of its own.
    *
    * @param tunnels What has become of each; missing where it was given up.
    */
   end(tunnels: readonly TunnelStatus[] = []): void {
     this.#erase();
-    this.#paused = true;
+    this.#over = true;
     for (const { name, state, failure, forwards } of tunnels) {
       if (state === "failed") {
         if (failure !== undefined && !this.#failed.has(name)) {
@@ -118,11 +122,16 @@ export class Progress {
         }
         continue;
       }
+      // What was up before has its ports all the same.
+      for (const forward of forwards) {
+        if (!this.#said.has(keyOf(name, forward))) this.#forward(name, forward);
+      }
       const bad = forwards.filter((forward) => forward.state === "failed").length;
       const good = forwards.length - bad;
+      const now = state === "open" ? "up" : WORDS[state];
       const words = forwards.length === 0
-        ? "up"
-        : `up, ${good === 1 ? "1 forward" : `${good} forwards`}${
+        ? now
+        : `${now}, ${good === 1 ? "1 forward" : `${good} forwards`}${
           bad === 0 ? "" : `; ${bad} failed`
         }`;
       this.#output.event({ event: "up", name, forwards: good, failed: bad }, `${name}: ${words}`);
@@ -131,6 +140,7 @@ export class Progress {
 
   #forward(name: string, forward: ForwardStatus): void {
     const { kind, addresses, destination, failure } = forward;
+    this.#said.add(keyOf(name, forward));
     if (failure !== undefined && forward.state === "failed") {
       return this.#output.error(errorFrom(failure, name));
     }
@@ -154,7 +164,7 @@ export class Progress {
   }
 
   #draw(): void {
-    if (!this.#inPlace || this.#paused) return;
+    if (!this.#inPlace || this.#paused || this.#over) return;
     this.#erase();
     const lines = [...this.#states].filter(([, state]) => state !== "failed" && state !== "down")
       .map(([name, state]) => `${name}: ${WORDS[state]}${state === "open" ? "" : " …"}`);
@@ -163,9 +173,19 @@ export class Progress {
   }
 
   #erase(): void {
+    // From the first column on, where Ctrl-C may have left its ^C.
     // Line by line: tmux keeps in its history what is cleared from the screen's first line on.
     const [back, lines] = [`\x1b[${this.#drawn}A`, "\x1b[2K\x1b[B".repeat(this.#drawn)];
-    if (this.#drawn > 0) process.stderr.write(`${back}${lines}${back}`);
+    if (this.#drawn > 0) process.stderr.write(`\r${back}${lines}${back}`);
     this.#drawn = 0;
   }
+}
+
+function wordsOf({ state, reason }: Extract<ControlEvent, { event: "tunnel" }>): string {
+  const why = state === "reconnecting" && reason !== undefined ? ` (${reason})` : "";
+  return `${WORDS[state]}${why}`;
+}
+
+function keyOf(tunnel: string, { kind, forward, state }: ForwardStatus): string {
+  return `${tunnel} ${kind} ${forward} ${state}`;
 }

@@ -10,19 +10,21 @@ const BARS = "▁▂▃▄▅▆▇█";
 /** For terminals that cannot show the others. */
 const PLAIN = "_.-=+*%#";
 
+/** Looks that are remembered: a terminal may be made wider. */
+export const MOST_SAMPLES = 30;
+/** Columns of a rate. */
+export const RATE_WIDTH = 7;
+
 /** The rates of all forwards, one sample for each look. */
 export class Rates {
-  readonly #samples: number;
   readonly #bars: string;
   readonly #seen = new Map<string, { count: number; rates: number[] }>();
   #last: number | undefined;
 
   /**
-   * @param samples How many are shown.
    * @param unicode Whether the terminal shows block characters.
    */
-  constructor(samples: number, unicode: boolean) {
-    this.#samples = samples;
+  constructor(unicode: boolean) {
     this.#bars = unicode ? BARS : PLAIN;
   }
 
@@ -45,7 +47,7 @@ export class Rates {
           // A tunnel that was taken down begins at 0 again.
           : Math.max(0, count - old.count) / seconds;
         const rates = [...old?.rates ?? [], ...(rate === undefined ? [] : [rate])];
-        this.#seen.set(key, { count, rates: rates.slice(-this.#samples) });
+        this.#seen.set(key, { count, rates: rates.slice(-MOST_SAMPLES) });
       }
     }
   }
@@ -55,18 +57,20 @@ export class Rates {
    *
    * @param tunnel Its tunnel.
    * @param forward The forward.
-   * @returns `samples` bars, and a rate of 7 columns.
+   * @param samples How many bars, MOST_SAMPLES at most.
+   * @returns So many bars, and a rate of RATE_WIDTH columns.
    */
-  of(tunnel: TunnelStatus, forward: ForwardStatus): string {
-    const { rates } = this.#seen.get(keyOf(tunnel, forward)) ?? { rates: [] };
+  of(tunnel: TunnelStatus, forward: ForwardStatus, samples: number): string {
+    const all = this.#seen.get(keyOf(tunnel, forward))?.rates ?? [];
+    const rates = samples === 0 ? [] : all.slice(-samples);
     const most = Math.max(1, ...rates);
     const bars = rates.map((rate) => {
       // A little is not nothing.
       const level = rate === 0 ? 0 : Math.max(1, Math.round((rate / most) * (BARS.length - 1)));
       return this.#bars[level];
     });
-    const now = `${bytes(Math.round(rates.at(-1) ?? 0))}/s`;
-    return `${bars.join("").padStart(this.#samples)}${now.padStart(7)}`;
+    const now = `${bytes(Math.round(all.at(-1) ?? 0))}/s`;
+    return `${bars.join("").padStart(samples)}${now.padStart(RATE_WIDTH)}`;
   }
 }
 

@@ -4,14 +4,14 @@
  * @module
  */
 import { personPrompter } from "./askpass.ts";
-import { needBackground, read } from "./named.ts";
+import { needBackground, read, upTunnels } from "./named.ts";
 import { Progress } from "./progress.ts";
 import type { CommonOptions, Surroundings } from "./subcommand.ts";
 
 /** A tunnel is not up. */
 const FAILED = 255;
 
-const HELP = `usage: fairlead restart [name...]
+const HELP = `usage: fairlead restart [name|group...]
 
 Has the tunnels that are named, or all that are up, connect anew before the
 present connection is left: listeners stay, and what is open may finish. A
@@ -43,12 +43,13 @@ export async function runRestart(
   const client = await needBackground();
   try {
     const progress = new Progress(output, []);
-    const names = operands.length === 0 ? {} : { names: operands };
-    const { tunnels } = await client.ask("restart", names, {
+    const { tunnels: up } = await client.ask("status", {});
+    const names = upTunnels(up, operands).map(({ name }) => name);
+    const { tunnels } = await client.ask("restart", { names }, {
       onEvent: progress.onEvent,
       prompter: progress.pausing(personPrompter()),
     });
-    const meant = tunnels.filter(({ name }) => operands.length === 0 || operands.includes(name));
+    const meant = tunnels.filter(({ name }) => names.includes(name));
     progress.end(meant);
     return progress.failures > 0 || meant.some(({ state }) => state === "failed") ? FAILED : 0;
   } finally {

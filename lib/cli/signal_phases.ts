@@ -6,7 +6,7 @@
  */
 import { constants } from "node:os";
 import process from "node:process";
-import type { StopSignal } from "./signals.ts";
+import { onEndingSignal, type StopSignal } from "./signals.ts";
 
 /** Who gets a signal, as time goes by. */
 export interface SignalPhases {
@@ -32,7 +32,7 @@ export function signalPhases(): SignalPhases {
     number = constants.signals[signal];
     first.abort();
   };
-  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, () => take(name));
+  onEndingSignal((signal) => take(signal));
   return {
     before: { first: first.signal, second: second.signal, status: () => 128 + number },
     passTo: (next) => {

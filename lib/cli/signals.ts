@@ -5,6 +5,7 @@
  */
 import { constants } from "node:os";
 import process from "node:process";
+import { isIgnored } from "../runtime.ts";
 
 /** A request from outside to stop. */
 export interface StopSignal {
@@ -19,7 +20,7 @@ export interface StopSignal {
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
- * Catches SIGINT, SIGTERM and SIGHUP from now on.
+ * Catches the signals that end a program from now on.
  *
  * @returns What the program can watch.
  */
@@ -27,12 +28,24 @@ export function stopSignal(): StopSignal {
   const first = new AbortController();
   const second = new AbortController();
   let number = 0;
-  for (const name of SIGNALS) {
-    process.on(name, () => {
-      if (first.signal.aborted) return second.abort();
-      number = constants.signals[name];
-      first.abort();
-    });
-  }
+  onEndingSignal((name) => {
+    if (first.signal.aborted) return second.abort();
+    number = constants.signals[name];
+    first.abort();
+  });
   return { first: first.signal, second: second.signal, status: () => 128 + number };
 }
+
+/**
+ * Catches the signals that end a program from now on: SIGINT, SIGTERM and SIGHUP. What was ignored
+ * when it was started stays so, as in ssh.
+ *
+ * @param take Called with each that comes.
+ */
+export function onEndingSignal(take: (signal: NodeJS.Signals) => void): void {
+  // Asked of all first: with the first that is listened to, Deno ends the ignoring of the others.
+  const ignored = SIGNALS.filter(isIgnored);
+  for (const name of SIGNALS) process.on(name, ignored.includes(name) ? ignore : () => take(name));
+}
+
+function ignore(): void {}

@@ -8,10 +8,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { ControlClient } from "../control/client.ts";
 import type { Status } from "../control/status.ts";
 import { UsageError } from "../errors.ts";
-import { nearest } from "../nearest.ts";
-import { background, read } from "./named.ts";
+import { background, read, upTunnels } from "./named.ts";
 import type { Output } from "./output.ts";
-import { Rates } from "./rates.ts";
+import { MOST_SAMPLES, RATE_WIDTH, Rates } from "./rates.ts";
 import type { Rule } from "./rules.ts";
 import { stopSignal } from "./signals.ts";
 import { statusTable } from "./status_table.ts";
@@ -19,7 +18,11 @@ import { type CommonOptions, print, type Surroundings } from "./subcommand.ts";
 
 /** Milliseconds between two looks. */
 const PAUSE = 1_000;
-const NARROW = 100;
+/** Columns of a terminal from which on there is room for all samples, and for some. */
+const [WIDE, USUAL] = [100, 70];
+/** Columns of a table that nothing narrower is drawn for. */
+const LEAST_WIDTH = 40;
+const USUAL_SAMPLES = 9;
 
 interface StatusOptions extends CommonOptions {
   watch: boolean;
@@ -86,43 +89,26 @@ async function look(
   words: readonly string[],
 ): Promise<Pick<Status, "tunnels"> & Partial<Status>> {
   const status = client === undefined ? { tunnels: [] } : await client.ask("status", {});
-  if (words.length === 0) return status;
-  const { tunnels } = status;
-  const names = tunnels.flatMap(({ name, groups }) => [name, ...groups]);
-  const unknown = words.find((word) => !names.includes(word));
-  if (unknown !== undefined) {
-    const guess = nearest(unknown, names);
-    throw new UsageError(
-      `no tunnel and no group ${unknown} is up`,
-      guess === undefined ? undefined : `did you mean ${guess}?`,
-    );
-  }
-  const wanted = tunnels.filter(({ name, groups }) =>
-    [name, ...groups].some((one) => words.includes(one))
-  );
-  return { ...status, tunnels: wanted };
+  return { ...status, tunnels: upTunnels(status.tunnels, words) };
 }
 
 function lines({ tunnels }: Pick<Status, "tunnels">, rates?: Rates): string[] {
   if (tunnels.length === 0) return [NOBODY];
   const { NO_COLOR, TERM } = process.env;
-  const width = process.stdout.isTTY ? process.stdout.columns ?? 80 : 100;
+  const width = Math.max(LEAST_WIDTH, process.stdout.isTTY ? process.stdout.columns ?? 80 : 100);
+  const samples = width >= WIDE ? MOST_SAMPLES : width >= USUAL ? USUAL_SAMPLES : 0;
   return statusTable(tunnels, {
     width,
     color: process.stdout.isTTY === true && (NO_COLOR ?? "") === "" && TERM !== "dumb",
     now: Date.now(),
     ...(rates === undefined ? {} : {
       aside: {
-        title: "BYTES PER SECOND",
-        width: samples(width) + 7,
-        of: (tunnel, forward) => rates.of(tunnel, forward),
+        title: samples > 0 ? "BYTES PER SECOND" : "BYTES/S",
+        width: samples + RATE_WIDTH,
+        of: (tunnel, forward) => rates.of(tunnel, forward, samples),
       },
     }),
   });
-}
-
-function samples(width: number): number {
-  return width < NARROW ? 9 : 30;
 }
 
 async function watchStatus(
@@ -134,10 +120,7 @@ async function watchStatus(
   const inPlace = process.stdout.isTTY === true && process.env["TERM"] !== "dumb" && !json;
   const { LC_ALL, LC_CTYPE, LANG } = process.env;
   const unicode = /utf-?8/i.test(LC_ALL || LC_CTYPE || LANG || "");
-  const rates = new Rates(
-    samples(process.stdout.isTTY ? process.stdout.columns ?? 80 : 100),
-    unicode,
-  );
+  const rates = new Rates(unicode);
   const write = (text: string) => process.stdout.on("error", () => {}).write(text);
   let client: ControlClient | undefined;
   // The screen that was there comes back at the end.
@@ -169,6 +152,6 @@ function frame(lines: readonly string[]): string {
   const rows = process.stdout.rows ?? 24;
   const shown = lines.slice(0, rows - 1);
   const left = lines.length - shown.length;
-  const last = left > 0 ? [`and ${left} more lines`] : [];
+  const last = left === 0 ? [] : left === 1 ? ["and 1 more line"] : [`and ${left} more lines`];
   return `\x1b[H${[...shown, ...last].map((line) => `${line}\x1b[K`).join("\r\n")}\x1b[J`;
 }

@@ -3,17 +3,18 @@
  *
  * @module
  */
+import { printable } from "./output.ts";
 import { formatAddress } from "../dialer.ts";
 import type { ForwardStatus, TunnelState, TunnelStatus } from "../control/status.ts";
 
 /** How it is drawn. */
 export interface TableOptions {
-  /** Columns that there are. */
+  /** Columns that there are; 40 at least. */
   readonly width: number;
   readonly color: boolean;
   /** The time, in milliseconds since 1970. */
   readonly now: number;
-  /** What is drawn behind a forward, such as its rates; its columns. */
+  /** What is drawn behind a forward where there is room, such as its rates; its columns. */
   readonly aside?: {
     readonly title: string;
     readonly width: number;
@@ -22,7 +23,9 @@ export interface TableOptions {
 }
 
 const NUMBERS = ["OPEN", "TOTAL", "SENT", "RECEIVED"] as const;
-const NUMBER_WIDTHS = [5, 7, 7, 9] as const;
+const NUMBER_WIDTHS = [6, 7, 7, 9] as const;
+/** Columns for words beside numbers, however little there is of either. */
+const LEAST_WORDS = 10;
 
 const COLORS: Readonly<Record<TunnelState, number>> = {
   open: 32,
@@ -46,10 +49,11 @@ export function statusTable(
   tunnels: readonly TunnelStatus[],
   options: TableOptions,
 ): string[] {
-  const { aside, now } = options;
-  const right = NUMBER_WIDTHS.reduce((sum, width) => sum + width, 0) +
-    (aside === undefined ? 0 : aside.width + 2);
-  const draw = new Rows(options, right);
+  const { now, width } = options;
+  const numbers = NUMBER_WIDTHS.reduce((sum, width) => sum + width, 0);
+  const behind = numbers + 2 + (options.aside?.width ?? 0);
+  const aside = width - behind < LEAST_WORDS ? undefined : options.aside;
+  const draw = new Rows(options, aside === undefined ? numbers : behind);
   const files = new Set(tunnels.map(({ file }) => file));
   draw.row("TUNNEL", [...NUMBERS], aside?.title);
   for (const tunnel of tunnels) {
@@ -64,7 +68,10 @@ export function statusTable(
       color: COLORS[state],
     });
     draw.text(`  ${destination}${files.size > 1 ? `, of ${file}` : ""}`);
-    if (tunnel.parked > 0) draw.text(`  ${tunnel.parked} callers wait for the connection`);
+    if (tunnel.parked > 0) {
+      const who = tunnel.parked === 1 ? "1 caller waits" : `${tunnel.parked} callers wait`;
+      draw.text(`  ${who} for the connection`);
+    }
     for (const forward of forwards) {
       const label = forward.name === undefined ? "" : `${forward.name}: `;
       const words = `  ${LETTERS[forward.kind]} ${label}${route(forward)}`;
@@ -100,74 +107,89 @@ function numbersOf(stats: readonly ForwardStatus["stats"][]): string[] {
   ];
 }
 
-class Rows {
-  readonly lines: string[] = [];
-  readonly #options: TableOptions;
-  readonly #left: number;
+/** A part of a line that has a colour of its own. */
+interface Mark {
+  readonly at: number;
+  readonly length: number;
+  readonly color: number;
+}
 
-  constructor(options: TableOptions, right: number) {
-    this.#options = options;
-    this.#left = Math.max(10, options.width - right - 1);
+type Row =
+  | { readonly words: string; readonly cells: string; readonly mark?: Mark | undefined }
+  /** Words alone, all of them of one colour. */
+  | { readonly words: string; readonly color?: number };
+
+/** What is drawn, line by line; how wide its columns are is known when all of it is there. */
+class Rows {
+  readonly #rows: Row[] = [];
+  readonly #color: boolean;
+  readonly #width: number;
+  /** Columns that are left for words beside numbers. */
+  readonly #most: number;
+
+  constructor({ color, width }: TableOptions, right: number) {
+    this.#color = color;
+    this.#width = width;
+    this.#most = Math.max(LEAST_WORDS, width - right);
   }
 
   /** Words on the left, numbers on the right; on two lines where one is too short. */
-  row(
-    words: string,
-    numbers: readonly string[],
-    aside = "",
-    mark?: { readonly at: number; readonly length: number; readonly color: number },
-  ): void {
+  row(words: string, numbers: readonly string[], aside = "", mark?: Mark): void {
     const cells = numbers.map((number, index) => number.padStart(NUMBER_WIDTHS[index] ?? 0)).join(
       "",
     );
     const behind = aside === "" ? "" : `  ${aside}`;
-    const painted = mark === undefined ? words : this.#paint(words, mark);
-    if (words.length <= this.#left) {
-      this.lines.push(
-        `${painted}${" ".repeat(this.#left - words.length)}${cells}${behind}`.trimEnd(),
-      );
-      return;
-    }
-    if (words.length <= this.#options.width) this.lines.push(painted);
-    else this.#wrap(words, "    ");
-    this.lines.push(`${" ".repeat(this.#left)}${cells}${behind}`.trimEnd());
+    this.#rows.push({ words: printable(words), cells: `${cells}${behind}`, mark });
   }
 
   text(words: string): void {
-    this.#wrap(words, "    ");
+    this.#rows.push({ words: printable(words) });
   }
 
   failure(words: string): void {
-    const first = this.lines.length;
-    this.#wrap(`    ${words}`, "    ");
-    if (!this.#options.color) return;
-    for (let at = first; at < this.lines.length; at++) {
-      this.lines[at] = `\x1b[31m${this.lines[at]}\x1b[39m`;
-    }
+    this.#rows.push({ words: printable(`    ${words}`), color: 31 });
   }
 
-  #paint(
-    words: string,
-    { at, length, color }: { readonly at: number; readonly length: number; readonly color: number },
-  ): string {
-    if (!this.#options.color) return words;
-    return `${words.slice(0, at)}\x1b[${color}m${words.slice(at, at + length)}\x1b[39m` +
-      words.slice(at + length);
+  /** No wider than what there is to say: the eye finds the numbers of a line beside its words. */
+  get lines(): string[] {
+    const widths = this.#rows.flatMap((row) => "cells" in row ? [row.words.length] : []);
+    const left = Math.max(LEAST_WORDS, ...widths.filter((width) => width <= this.#most));
+    return this.#rows.flatMap((row) => this.#draw(row, left));
   }
 
-  #wrap(words: string, indent: string): void {
-    const { width } = this.#options;
-    // What comes from servers must not move the cursor.
-    // deno-lint-ignore no-control-regex -- they are what this is about
-    let rest = words.replace(/[\x00-\x1f\x7f-\x9f]/g, "?");
-    while (rest.length > width) {
-      const space = rest.lastIndexOf(" ", width);
-      const at = space > indent.length + 8 ? space : width;
-      this.lines.push(rest.slice(0, at).trimEnd());
-      rest = `${indent}${rest.slice(at).trimStart()}`;
+  #draw(row: Row, left: number): string[] {
+    const { words } = row;
+    if (!("cells" in row)) {
+      return wrap(words, this.#width).map((line) => this.#paint(line, 0, line.length, row.color));
     }
-    this.lines.push(rest);
+    const { cells, mark } = row;
+    const painted = this.#paint(words, mark?.at, mark?.length, mark?.color);
+    if (words.length <= left) {
+      return [`${painted}${" ".repeat(left - words.length)}${cells}`.trimEnd()];
+    }
+    const own = words.length <= this.#width ? [painted] : wrap(words, this.#width);
+    return [...own, `${" ".repeat(left)}${cells}`.trimEnd()];
   }
+
+  #paint(words: string, at = 0, length = 0, color?: number): string {
+    if (!this.#color || color === undefined) return words;
+    const end = at + length;
+    return `${words.slice(0, at)}\x1b[${color}m${words.slice(at, end)}\x1b[39m${words.slice(end)}`;
+  }
+}
+
+const INDENT = "    ";
+
+function wrap(words: string, width: number): string[] {
+  const lines: string[] = [];
+  let rest = words;
+  while (rest.length > width) {
+    const space = rest.lastIndexOf(" ", width);
+    const at = space > INDENT.length + 8 ? space : width;
+    lines.push(rest.slice(0, at).trimEnd());
+    rest = `${INDENT}${rest.slice(at).trimStart()}`;
+  }
+  return [...lines, rest];
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 import process from "node:process";
 import type { ControlClient } from "../control/client.ts";
-import type { Call, TunnelMethods } from "../control/protocol.ts";
+import type { Call, ControlEvent, TunnelMethods } from "../control/protocol.ts";
 import { BACKGROUND, startBackground } from "../control/start.ts";
 import type { Status } from "../control/status.ts";
 import { Supervisor } from "../control/supervisor.ts";
@@ -55,13 +55,14 @@ that they depend on. They are kept by a background process of yours; this
 command ends once every one is up.
 
   --foreground         stay here, and keep the tunnels in this process; Ctrl-C
-                       takes them down
+                       takes them down; ends by itself when none is up any more
   --metrics <address>  serve Prometheus metrics there, as in 127.0.0.1:9090
   --config <file>      this fairlead.yaml, and not the nearest one
   --json               one JSON object a line instead of words
   -q, -v               say less, or more
 
-Ctrl-C gives up what is not up yet. Status: 0 when all of it is up, 255 when any
+Ctrl-C gives up what is not up yet. A link that is lost is waited for, and a
+forward that could not listen is tried again. Status: 0 when all of it is up, 255 when any
 tunnel or forward is not, 2 when the file or the command line is wrong.
 See also: fairlead status, logs, reload, down.
 `;
@@ -117,7 +118,7 @@ async function begun(): Promise<ControlClient> {
   });
 }
 
-/** The same in this process, until a signal comes or nothing is left to keep. */
+/** The same in this process, until a signal comes or nothing that is up is left to keep. */
 async function stay(
   params: TunnelMethods["up"]["params"],
   output: Output,
@@ -125,7 +126,12 @@ async function stay(
 ): Promise<number> {
   let end = () => {};
   const ended = new Promise<void>((resolve) => end = resolve);
-  const supervisor = new Supervisor({ version: VERSION, onEmpty: () => end() });
+  let news: (event: ControlEvent) => void = () => {};
+  const supervisor = new Supervisor({
+    version: VERSION,
+    onEmpty: () => end(),
+    onEvent: (event) => news(event),
+  });
   const metrics = keptMetrics(() => supervisor.status(), output);
   const server = await serveInFront(supervisor, metrics).catch((error: unknown) => {
     if (codeOf(error) !== "address-in-use") throw error;
@@ -144,8 +150,18 @@ async function stay(
   try {
     if (params.metrics !== undefined) await metrics.serveMetrics(params.metrics);
     conclude(await supervisor.up(params, call), params, progress);
+    const endUnlessUp = () => {
+      if (supervisor.status().tunnels.every(({ state }) => state === "failed")) end();
+    };
+    endUnlessUp();
+    // From now on nobody else says when a link is lost, or who takes a tunnel down.
+    news = (event) => {
+      progress.onEvent(event);
+      endUnlessUp();
+    };
     await ended;
-    return stop.first.aborted ? stop.status() : 0;
+    if (stop.first.aborted) return stop.status();
+    return supervisor.size === 0 ? 0 : FAILED;
   } catch (error) {
     progress.end();
     if (stop.first.aborted) return stop.status();
@@ -167,7 +183,7 @@ function conclude(
   const own = status.tunnels.filter(({ name }) => wanted.has(name));
   progress.end(own);
   const up = own.every(({ state, forwards }) =>
-    state !== "failed" && forwards.every((forward) => forward.state === "listening")
+    state === "open" && forwards.every((forward) => forward.state === "listening")
   );
   return up ? 0 : FAILED;
 }

@@ -161,6 +161,7 @@ function checkContradictions(settings: Settings): void {
   const contradicted = ([
     ["-W", settings.stdioForward !== undefined, "the command has stdin and stdout"],
     ["-f", settings.forkAfterAuthentication === true, "the command runs in the foreground"],
+    ["-O", settings.controlCommand !== undefined, "the tunnel is this run's own"],
     ["-n", settings.stdinNull === true, "the command has stdin; -- command </dev/null"],
     [
       "--idle-timeout",

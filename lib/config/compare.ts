@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { TunnelConfig } from "./tunnel_config.ts";
+import type { TunnelConfig, TunnelSecrets } from "./tunnel_config.ts";
 
 /**
  * Whether two say the same of a tunnel, wherever they say it.
@@ -30,5 +30,17 @@ export function sameSession(one: TunnelConfig, other: TunnelConfig): boolean {
     const said = keywords.map(({ keyword, words }) => [keyword, words]);
     return JSON.stringify([host, said, configFile, session, via, secrets]);
   };
+  return essence(one) === essence(other);
+}
+
+/**
+ * Whether two have the same secrets. Another terminal has another agent: that is no change.
+ *
+ * @param one The secrets of a tunnel.
+ * @param other Those of another time.
+ * @returns Whether they are the same.
+ */
+export function sameSecrets(one: TunnelSecrets, other: TunnelSecrets): boolean {
+  const essence = ({ agent: _own, ...secrets }: TunnelSecrets) => JSON.stringify(secrets);
   return essence(one) === essence(other);
 }

@@ -109,7 +109,12 @@ export class ControlClient {
     const client = new ControlClient(socket);
     socket.write("\n");
     const timer = setTimeout(() => {
-      client.#end(protocolError(`${path}: what answers there is no fairlead`));
+      const silence = `whoever listens at ${path} has not answered within ${
+        GREETING_TIMEOUT / 1000
+      } s`;
+      const hint = "it may be stopped, or hang: once that process has ended, fairlead up begins " +
+        "another";
+      client.#end(new FairleadError(silence, { code: "timeout", hint }));
     }, GREETING_TIMEOUT);
     try {
       await new Promise<void>((resolve, reject) => {

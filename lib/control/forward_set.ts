@@ -8,7 +8,7 @@ import { formatAddress } from "../dialer.ts";
 import { adviceOf, FairleadError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import type { ForwardRequest } from "../ssh_config/settings.ts";
-import type { ListenSettings } from "../ssh_config/start_forward.ts";
+import { type ListenSettings, sameListening } from "../ssh_config/start_forward.ts";
 import type { Tunnel } from "../tunnel/tunnel.ts";
 import { forwardKey, LETTERS, RunningForward } from "./running_forward.ts";
 import type { ForwardStatus } from "./status.ts";
@@ -60,6 +60,11 @@ export class ForwardSet {
     return this.#forwards.map(({ status }) => status);
   }
 
+  /** Whether all of them listen. */
+  get areUp(): boolean {
+    return this.#forwards.every(({ isUp }) => isUp);
+  }
+
   /**
    * Has all listen that do not.
    *
@@ -74,10 +79,16 @@ export class ForwardSet {
    * Moves those that listen to another tunnel; connections that are open may finish on the old one.
    *
    * @param base The new tunnel.
-   * @returns When each of them listens again, or has failed.
+   * @param before The old one. What listens on this machine goes on, where it is to listen as it
+   *   does.
+   * @returns When each of them listens, or has failed.
    */
-  async move(base: Base): Promise<void> {
-    const moved = this.#forwards.filter(({ isUp }) => isUp);
+  async move(base: Base, before: Base): Promise<void> {
+    const stays = sameListening(base.settings, before.settings);
+    if (stays) base.tunnel.takeOver(before.tunnel);
+    const moved = this.#forwards.filter(({ isUp, request }) =>
+      isUp && (!stays || request.kind === "remote")
+    );
     // There is one port for both.
     for (const forward of moved) void forward.stop({ timeout: DRAIN_TIMEOUT });
     await this.listen(base);
@@ -198,7 +209,7 @@ export class ForwardSet {
       try {
         await forward.start(tunnel, settings, signal);
       } catch (error) {
-        this.#log.warn("{reason}", { reason: adviceOf(error) });
+        this.#log.warn("{reason}", { reason: adviceOf(error), told: true });
       }
       this.#tell(forward);
     }

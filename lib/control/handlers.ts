@@ -3,14 +3,16 @@
  *
  * @module
  */
+import type { TcpAddress } from "../dialer.ts";
+import { checkedParams } from "./params.ts";
 import type { TunnelMethods } from "./protocol.ts";
 import type { Handlers } from "./server.ts";
 import type { Supervisor } from "./supervisor.ts";
 
 /** What the process does besides keeping tunnels. */
 export interface ProcessActions {
-  /** Serves metrics from now on, and tells where. */
-  readonly serveMetrics: (address: string) => Promise<{ host: string; port: number }>;
+  /** Serves metrics from now on, and says where. */
+  readonly serveMetrics: (address: string) => Promise<TcpAddress>;
 }
 
 /**
@@ -21,20 +23,19 @@ export interface ProcessActions {
  * @returns What serveControl() takes.
  */
 export function handlersOf(supervisor: Supervisor, actions: ProcessActions): Handlers {
-  type Params<Method extends keyof TunnelMethods> = TunnelMethods[Method]["params"];
   return {
     status: () => supervisor.status(),
     up: async (params, call) => {
-      const { metrics } = params as unknown as Params<"up">;
-      if (metrics !== undefined) {
-        call.event({ event: "metrics", ...await actions.serveMetrics(metrics) });
+      const asked = checkedParams("up", params);
+      if (asked.metrics !== undefined) {
+        call.event({ event: "metrics", ...await actions.serveMetrics(asked.metrics) });
       }
-      return await supervisor.up(params as unknown as Params<"up">, call);
+      return await supervisor.up(asked, call);
     },
-    down: (params, call) => supervisor.down(params as Params<"down">, call),
-    reload: (params, call) => supervisor.reload(params as unknown as Params<"reload">, call),
-    restart: (params, call) => supervisor.restart(params as Params<"restart">, call),
-    add: (params) => supervisor.add(params as unknown as Params<"add">),
-    remove: (params) => supervisor.remove(params as unknown as Params<"remove">),
+    down: (params, call) => supervisor.down(checkedParams("down", params), call),
+    reload: (params, call) => supervisor.reload(checkedParams("reload", params), call),
+    restart: (params, call) => supervisor.restart(checkedParams("restart", params), call),
+    add: (params) => supervisor.add(checkedParams("add", params)),
+    remove: (params) => supervisor.remove(checkedParams("remove", params)),
   } satisfies { readonly [Method in keyof TunnelMethods]: Handlers[string] };
 }

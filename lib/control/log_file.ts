@@ -3,7 +3,17 @@
  *
  * @module
  */
-import { closeSync, fstatSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeSync,
+} from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
@@ -46,9 +56,12 @@ export class LogFile {
   readonly #most: number;
   #file: number;
   #size: number;
+  /** The inode of the file that it began with: this process's own stderr goes there. */
+  readonly #first: number;
 
   /**
-   * Opens it, for this user alone.
+   * Opens it, for this user alone. The file that is there now is never removed: what a runtime has
+   * to say when it crashes goes to it, however many files have been begun meanwhile.
    *
    * @param path Its path; its folder is made.
    * @param most Bytes until it becomes an old file and a new one is begun.
@@ -58,7 +71,9 @@ export class LogFile {
     this.#most = most;
     mkdirSync(dirname(path), { mode: 0o700, recursive: true });
     this.#file = openSync(path, "a", 0o600);
-    this.#size = fstatSync(this.#file).size;
+    const { ino, size } = fstatSync(this.#file);
+    this.#size = size;
+    this.#first = ino;
   }
 
   /** Its descriptor at this moment, for what a child writes. */
@@ -90,8 +105,20 @@ export class LogFile {
     closeSync(this.#file);
   }
 
+  /** Where no new file can be had, it goes on in this one, and the old ones stay. */
   #rotate(): void {
-    rmSync(`${this.#path}.${OLD_FILES}`, { force: true });
+    const [beginning, oldest] = [`${this.#path}.new`, `${this.#path}.${OLD_FILES}`];
+    let next: number;
+    try {
+      if (statSync(oldest, { throwIfNoEntry: false })?.ino === this.#first) {
+        renameSync(oldest, beginning);
+        truncateSync(beginning);
+      }
+      next = openSync(beginning, "a", 0o600);
+    } catch {
+      return;
+    }
+    rmSync(oldest, { force: true });
     for (let number = OLD_FILES - 1; number >= 0; number--) {
       const from = number === 0 ? this.#path : `${this.#path}.${number}`;
       try {
@@ -100,7 +127,7 @@ export class LogFile {
         // There are not that many yet.
       }
     }
-    const next = openSync(this.#path, "a", 0o600);
+    renameSync(beginning, this.#path);
     closeSync(this.#file);
     this.#file = next;
     this.#size = 0;

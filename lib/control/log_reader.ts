@@ -66,6 +66,8 @@ export async function* followLog(
   try {
     while (!signal.aborted) {
       if (file !== undefined) {
+        // The oldest file was begun anew.
+        if (fstatSync(file).size < position) position = 0;
         for (let chunk = read(file, position); chunk.length > 0; chunk = read(file, position)) {
           position += chunk.length;
           rest = Buffer.concat([rest, chunk]);

@@ -53,11 +53,15 @@ export function masterHandlers(master: Master): Handlers {
   const forwards = new Map(
     master.forwards.map((forward) => [keyOf(forward), forward]),
   );
-  const requestOf = (params: unknown) => (params as MasterMethods["forward"]["params"]).forward;
+  const requestOf = async (method: "forward" | "cancel", params: unknown) => {
+    // Most masters are asked for none: the schemas take some milliseconds of a start.
+    const { checkedParams } = await import("./params.ts");
+    return checkedParams(method, params).forward;
+  };
   return {
     check: () => ({ pid: process.pid }),
     forward: async (params) => {
-      const request = requestOf(params);
+      const request = await requestOf("forward", params);
       const key = keyOf(request);
       const same = forwards.get(key);
       if (same !== undefined) return { port: same.port };
@@ -72,7 +76,7 @@ export function masterHandlers(master: Master): Handlers {
       return { port: forward.port };
     },
     cancel: async (params) => {
-      const key = keyOf(requestOf(params));
+      const key = keyOf(await requestOf("cancel", params));
       const forward = forwards.get(key);
       if (forward === undefined) {
         throw new FairleadError("port not forwarded", { code: "usage" });

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { inFileWords } from "../config/file_words.ts";
 import { settingsOf } from "../config/settings_of.ts";
 import type { TunnelConfig, TunnelSecrets } from "../config/tunnel_config.ts";
 import { type Dialer, formatAddress } from "../dialer.ts";
@@ -94,11 +95,16 @@ export async function openTunnel(
   opening: Opening,
 ): Promise<Tunnel> {
   const { onState } = opening;
-  return await connect({
-    ...await tunnelOptions(config, host, opening),
-    name: config.name,
-    ...(onState === undefined ? {} : { onState }),
-  });
+  const options = await tunnelOptions(config, host, opening);
+  try {
+    return await connect({
+      ...options,
+      name: config.name,
+      ...(onState === undefined ? {} : { onState }),
+    });
+  } catch (error) {
+    throw inFileWords(error);
+  }
 }
 
 /** As -J does on a command line, a tunnel to lead through wins over a ProxyCommand of ssh_config. */

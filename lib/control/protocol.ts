@@ -72,11 +72,23 @@ export interface ControlError {
 
 /** What happens while a request is carried out. */
 export type ControlEvent =
-  | { readonly event: "tunnel"; readonly name: string; readonly state: TunnelState | "down" }
+  | {
+    readonly event: "tunnel";
+    readonly name: string;
+    readonly state: TunnelState | "down";
+    /** Why it is in that state, for people. */
+    readonly reason?: string;
+  }
   | { readonly event: "forward"; readonly name: string; readonly forward: ForwardStatus }
   | { readonly event: "failed"; readonly name: string; readonly error: ControlError }
   | { readonly event: "banner"; readonly name: string; readonly text: string }
-  | { readonly event: "metrics"; readonly host: string; readonly port: number }
+  /** Where metrics are served now, with the real port. */
+  | {
+    readonly event: "metrics";
+    readonly name?: undefined;
+    readonly host: string;
+    readonly port: number;
+  }
   /** Anything else that a person may read. */
   | { readonly event: "note"; readonly name?: string; readonly message: string };
 

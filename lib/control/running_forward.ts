@@ -53,6 +53,8 @@ export class RunningForward {
   /** Those that listen no more and still carry something. */
   readonly #draining = new Set<Forward>();
   #failure: Failure | undefined;
+  /** The port that it had, where any was asked for. */
+  #port = 0;
 
   /**
    * @param request What is asked for.
@@ -62,7 +64,8 @@ export class RunningForward {
   }
 
   /**
-   * Listens. A port that another forward has just left is waited for a little.
+   * Listens, on the port that it had before where it can. A port that another forward has just left
+   * is waited for a little.
    *
    * @param tunnel What it listens for.
    * @param settings How it listens.
@@ -75,14 +78,19 @@ export class RunningForward {
     settings: ListenSettings,
     signal: AbortSignal,
   ): Promise<Forward> {
+    let request = this.#asBefore();
     for (;;) {
       try {
-        this.#forward = await startForward(tunnel, this.request, settings, signal);
+        this.#forward = await startForward(tunnel, request, settings, signal);
         this.#failure = undefined;
         return this.#forward;
       } catch (error) {
         const late = performance.now() > released + RELEASE_TIMEOUT || signal.aborted;
         if (late || !this.#mayBeTaken(codeOf(error))) {
+          if (request !== this.request && !signal.aborted) {
+            request = this.request;
+            continue;
+          }
           this.#failure = failureOf(error);
           throw error;
         }
@@ -101,6 +109,7 @@ export class RunningForward {
     const forward = this.#forward;
     if (forward === undefined) return;
     this.#forward = undefined;
+    this.#port = forward.port;
     released = performance.now();
     this.#draining.add(forward);
     await forward.close(options);
@@ -129,6 +138,14 @@ export class RunningForward {
     const texts = [spec, unnamed].map(formatForward);
     const said = texts.flatMap((text) => [text, `${LETTERS[kind]} ${text}`]);
     return [spec.name, ...said, formatListen(spec.listen), ...real].includes(word);
+  }
+
+  /** A client knows the port that it had, and not that any would have done. */
+  #asBefore(): ForwardRequest {
+    const { spec } = this.request;
+    if (this.#port === 0 || !("port" in spec.listen) || spec.listen.port !== 0) return this.request;
+    const listen = { ...spec.listen, port: this.#port };
+    return { ...this.request, spec: { ...spec, listen } } as ForwardRequest;
   }
 
   /** Whether it cannot listen because another one does. */

@@ -4,7 +4,8 @@
  * @module
  */
 import type { Logger } from "@logtape/logtape";
-import { sameSession, sameTunnel } from "../config/compare.ts";
+import { inFileWords } from "../config/file_words.ts";
+import { sameSecrets, sameSession, sameTunnel } from "../config/compare.ts";
 import type { TunnelConfig, TunnelSecrets } from "../config/tunnel_config.ts";
 import type { Dialer } from "../dialer.ts";
 import { adviceOf, messageOf, SessionError } from "../errors.ts";
@@ -14,6 +15,7 @@ import type { ForwardRequest } from "../ssh_config/settings.ts";
 import { logger } from "../log.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import type { Tunnel } from "../tunnel/tunnel.ts";
+import { Changes } from "./changes.ts";
 import { controlError, failureOf } from "./failure.ts";
 import { type Base, DRAIN_TIMEOUT, ForwardSet } from "./forward_set.ts";
 import { LeftSessions } from "./left_sessions.ts";
@@ -49,6 +51,7 @@ export class RunningTunnel {
   #host: HostConfig | undefined;
   #destination: string;
   #state: TunnelState = "waiting";
+  readonly #changes = new Changes();
   #since = new Date();
   #reconnects = 0;
   #failure: Failure | undefined;
@@ -128,6 +131,20 @@ export class RunningTunnel {
   }
 
   /**
+   * Waits for a tunnel that was there before: a link that is lost comes back by itself, and what was
+   * in the way of a forward may be gone.
+   *
+   * @param signal Gives it up.
+   * @returns When all of it is up, or has failed. It never rejects.
+   */
+  async complete(signal: AbortSignal): Promise<void> {
+    await this.#ready;
+    await this.#changes.until(() => this.#state !== "reconnecting" || this.over, signal);
+    if (signal.aborted || this.#state !== "open" || this.#forwards.areUp) return;
+    await this.#inTurn(() => this.#forwards.listen(this.#base)).catch(() => {});
+  }
+
+  /**
    * Takes it down.
    *
    * @param options Whether open connections are waited for. A second call can cut short what the
@@ -137,6 +154,7 @@ export class RunningTunnel {
   async end({ force = false }: { force?: boolean } = {}): Promise<void> {
     const first = !this.over;
     this.#over.abort();
+    this.#changes.tell();
     if (first && this.#tunnel !== undefined) this.#to("draining", "taken down");
     const options = force ? { force } : { timeout: DRAIN_TIMEOUT };
     await Promise.all([this.#tunnel?.close(options), this.#left.close(options)]);
@@ -161,7 +179,9 @@ export class RunningTunnel {
     return this.#inTurn(async () => {
       if (this.#tunnel === undefined) return await this.start(dependencies, prompter);
       const tunnel = this.#tunnel;
-      await this.#person.during(prompter, () => tunnel.reload());
+      await this.#person.during(prompter, () => tunnel.reload()).catch((error: unknown) => {
+        throw inFileWords(error);
+      });
       await this.#forwards.listen(this.#base);
     });
   }
@@ -214,6 +234,7 @@ export class RunningTunnel {
         await this.start(dependencies, prompter);
         return [this.isUp ? "up again" : "tried again", ...changes];
       }
+      const old = this.#base;
       if (!keeps) await this.#connect(config, secrets, prompter);
       this.#config = config;
       this.#secrets = secrets;
@@ -222,7 +243,7 @@ export class RunningTunnel {
         await this.#forwards.listen(this.#base);
         return changes;
       }
-      const moving = this.#forwards.move(this.#base);
+      const moving = this.#forwards.move(this.#base, old);
       this.#left.add(before, this.#around.onMoved());
       await moving;
       return ["connected anew", ...changes];
@@ -361,7 +382,7 @@ export class RunningTunnel {
       this.#forwards.cut();
       if (this.over) return;
       if (reason === undefined) this.#around.onIdle();
-      else this.#fail(reason);
+      else this.#fail(inFileWords(reason));
     });
   }
 
@@ -381,7 +402,7 @@ export class RunningTunnel {
       try {
         return await change();
       } catch (error) {
-        if (!this.over) this.#log.warn("{reason}", { reason: adviceOf(error) });
+        if (!this.over) this.#log.warn("{reason}", { reason: adviceOf(error), told: true });
         throw error;
       }
     });
@@ -412,7 +433,7 @@ export class RunningTunnel {
   #fail(error: unknown): void {
     this.#failure = failureOf(error);
     this.#to("failed", messageOf(error));
-    this.#log.error("{reason}", { reason: adviceOf(error) });
+    this.#log.error("{reason}", { reason: adviceOf(error), told: true });
     const { name } = this.#config;
     this.#around.onEvent({ event: "failed", name, error: controlError(error) });
   }
@@ -422,12 +443,7 @@ export class RunningTunnel {
     this.#since = new Date();
     const { name } = this.#config;
     this.#log.info("{state}: {reason}", { state, reason });
-    this.#around.onEvent({ event: "tunnel", name, state });
+    this.#around.onEvent({ event: "tunnel", name, state, reason });
+    this.#changes.tell();
   }
-}
-
-/** Another terminal has another agent: that is no change. */
-function sameSecrets(one: TunnelSecrets, other: TunnelSecrets): boolean {
-  const essence = ({ agent: _own, ...secrets }: TunnelSecrets) => JSON.stringify(secrets);
-  return essence(one) === essence(other);
 }

@@ -3,12 +3,13 @@
  *
  * @module
  */
-import { existsSync, linkSync, lstatSync, renameSync, unlinkSync } from "node:fs";
-import { connect, type Server, type Socket } from "node:net";
+import { existsSync, linkSync, lstatSync, mkdirSync, renameSync, unlinkSync } from "node:fs";
+import type { Server, Socket } from "node:net";
+import { dirname } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { codeOf, FairleadError, SessionError, systemCodeOf } from "../errors.ts";
-import { listenUnix } from "../forward/unix_listener.ts";
+import { adviceOf, codeOf, FairleadError, SessionError, systemCodeOf } from "../errors.ts";
+import { listenUnix, somebodyListens } from "../forward/unix_listener.ts";
 import { logger } from "../log.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import { controlError } from "./failure.ts";
@@ -27,6 +28,8 @@ const MOST_REQUESTS = 16;
 const FIRST_REQUEST = 10_000;
 /** Milliseconds between two looks at a socket that nobody seems to serve. */
 const SECOND_LOOK = 100;
+/** Milliseconds between two looks at whether the socket is still there. */
+const LOOK = 5_000;
 /** Milliseconds that a last word has to be read. */
 const LAST_WORD = 1_000;
 
@@ -39,6 +42,12 @@ export type Handlers = Readonly<
 export interface ServerOptions extends Pick<Greeting, "serves"> {
   /** fairlead's version. */
   readonly version: string;
+  /**
+   * Milliseconds between two looks at whether the socket is still there. It is made anew where a
+   * cleaner of temporary files took it away: nobody could reach this process any more. A master's
+   * is not, as ssh's is not.
+   */
+  readonly look?: number;
 }
 
 /** A control socket that is served. */
@@ -69,16 +78,44 @@ export async function serveControl(
   options: ServerOptions,
 ): Promise<ControlServer> {
   const clients = new Set<ServedClient>();
-  const server = await bindAlone(path, (socket) => {
+  const accept = (socket: Socket) => {
     if (clients.size >= MOST_CONNECTIONS) return refuse(socket);
     const client = new ServedClient(socket, handlers, options);
     clients.add(client);
     client.closed.then(() => clients.delete(client));
-  });
-  const own = identityOf(path);
+  };
+  let server = await bindAlone(path, accept);
+  let own = identityOf(path);
+  let over = false;
+  let [looking, told] = [false, false];
+  const look = async () => {
+    if (looking || identityOf(path) === own) return;
+    looking = true;
+    try {
+      mkdirSync(dirname(path), { mode: 0o700, recursive: true });
+      const next = await bindAlone(path, accept);
+      if (over) return void closeServer(next, path, identityOf(path));
+      const [old, before] = [server, own];
+      [server, own] = [next, identityOf(path)];
+      void closeServer(old, path, before);
+      log.warn("control socket: {path} was gone, and is there again", { path });
+    } catch (error) {
+      // Another process has taken the place, or there is none.
+      if (!told) log.warn("control socket: {reason}", { reason: adviceOf(error) });
+      told = true;
+    } finally {
+      looking = false;
+    }
+  };
+  const timer = options.serves === "tunnels"
+    ? setInterval(() => void look(), options.look ?? LOOK)
+    : undefined;
+  timer?.unref?.();
   return {
     path,
     close: async () => {
+      over = true;
+      clearInterval(timer);
       const closed = closeServer(server, path, own);
       await Promise.all([...clients].map((client) => client.finish()));
       await closed;
@@ -105,9 +142,11 @@ async function bindAlone(path: string, accept: (socket: Socket) => void): Promis
 async function removeStale(path: string): Promise<boolean> {
   const stale = identityOf(path);
   if (stale === undefined) return true;
-  if (!lstatSync(path, { throwIfNoEntry: false })?.isSocket() || await isServed(path)) return false;
+  if (!lstatSync(path, { throwIfNoEntry: false })?.isSocket() || await somebodyListens(path)) {
+    return false;
+  }
   await sleep(SECOND_LOOK);
-  if (await isServed(path)) return false;
+  if (await somebodyListens(path)) return false;
   if (identityOf(path) !== stale) return true;
   const moved = `${path}.${process.pid}`;
   try {
@@ -129,23 +168,6 @@ async function removeStale(path: string): Promise<boolean> {
 function identityOf(path: string): string | undefined {
   const status = lstatSync(path, { throwIfNoEntry: false });
   return status && `${status.ino} ${status.mtimeMs}`;
-}
-
-function isServed(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ path });
-    const settle = (served: boolean) => {
-      clearTimeout(timer);
-      socket.destroy();
-      resolve(served);
-    };
-    // A full backlog does not answer, but it is somebody's.
-    const timer = setTimeout(() => settle(true), LAST_WORD);
-    socket.once("connect", () => settle(true));
-    socket.once("error", (error) => {
-      settle(!["ECONNREFUSED", "ENOENT"].includes(systemCodeOf(error) ?? ""));
-    });
-  });
 }
 
 /**

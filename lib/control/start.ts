@@ -16,6 +16,9 @@ export const BACKGROUND = "--background-process";
 /** Milliseconds that it has to be there. */
 const START_TIMEOUT = 30_000;
 
+/** Milliseconds in which its last word comes, once it has ended. */
+const LAST_WORD_TIMEOUT = 500;
+
 /** What it says to whoever started it. */
 type Word = { readonly ready: true } | { readonly failure: ControlError };
 
@@ -50,7 +53,7 @@ export async function startBackground(): Promise<void> {
       const settle = (done: () => void) => {
         clearTimeout(timer);
         if (child.connected) child.disconnect();
-        // On Deno what was never started has none.
+        // What was never there has nothing to let go of; Deno throws.
         if (child.pid !== undefined) child.unref();
         done();
       };
@@ -58,7 +61,12 @@ export async function startBackground(): Promise<void> {
         const permitted = missingPermission(error) === undefined;
         settle(() => permitted ? fail(messageOf(error)) : reject(error));
       });
-      child.once("exit", (status, signal) => settle(() => fail(`it ended (${signal ?? status})`)));
+      child.once("exit", (status, signal) => {
+        // Deno may tell of the end before the last word.
+        const ended = () =>
+          settle(() => status === 0 ? resolve() : fail(`it ended (${signal ?? status})`));
+        setTimeout(ended, LAST_WORD_TIMEOUT).unref();
+      });
       child.once("message", (word: Word) => {
         settle(() => "ready" in word ? resolve() : reject(errorFrom(word.failure)));
       });

@@ -28,6 +28,8 @@ export interface SupervisorOptions {
   readonly version: string;
   /** Called when the last tunnel has gone. */
   readonly onEmpty?: () => void;
+  /** Called with whatever happens, as those are who have asked for it. */
+  readonly onEvent?: (event: ControlEvent) => void;
 }
 
 type Params<Method extends keyof TunnelMethods> = TunnelMethods[Method]["params"];
@@ -80,9 +82,16 @@ export class Supervisor {
     this.#check(tunnels);
     return await this.#during(call, names, async (prompter) => {
       const own: RunningTunnel[] = [];
+      const ready: Promise<void>[] = [];
       for (const config of inOrder(tunnels, tunnels)) {
-        const tunnel = await this.#begin(config, secrets[config.name] ?? {}, call, prompter);
+        const [tunnel, begun] = await this.#begin(
+          config,
+          secrets[config.name] ?? {},
+          call,
+          prompter,
+        );
         own.push(tunnel);
+        ready.push(begun ? tunnel.ready : tunnel.complete(call.signal));
         tunnel.wantedBy.add(call);
       }
       const giveUp = () => {
@@ -95,7 +104,7 @@ export class Supervisor {
       };
       if (call.signal.aborted) giveUp();
       call.signal.addEventListener("abort", giveUp, { once: true });
-      await Promise.all(own.map(({ ready }) => ready));
+      await Promise.all(ready);
       call.signal.removeEventListener("abort", giveUp);
       own.forEach((tunnel) => tunnel.wantedBy.delete(call));
       const gone = own.find(({ over }) => over);
@@ -236,13 +245,13 @@ export class Supervisor {
     });
   }
 
-  /** Has a tunnel come up where it is not. */
+  /** Has a tunnel come up where it is not, and says whether it was not. */
   async #begin(
     config: TunnelConfig,
     secrets: TunnelSecrets,
     call: Call,
     prompter: Prompter | undefined,
-  ): Promise<RunningTunnel> {
+  ): Promise<[tunnel: RunningTunnel, begun: boolean]> {
     const { name } = config;
     // What is being taken down is waited for: it may hold the same ports.
     for (let old = this.#tunnels.get(name); old?.over; old = this.#tunnels.get(name)) {
@@ -251,14 +260,15 @@ export class Supervisor {
     const old = this.#tunnels.get(name);
     if (old?.state === "failed") {
       old.retry(config, secrets, this.#dependenciesOf(config), prompter);
-      return old;
+      return [old, true];
     }
     if (old !== undefined) {
+      call.event({ event: "tunnel", name, state: old.state });
       if (!sameTunnel(old.config, config)) {
         const message = "is up, and differs in the file; fairlead reload applies it";
         call.event({ event: "note", name, message });
       }
-      return old;
+      return [old, false];
     }
     const tunnel = new RunningTunnel(config, secrets, {
       dialerOf: (other) => ({
@@ -273,7 +283,7 @@ export class Supervisor {
     });
     this.#tunnels.set(name, tunnel);
     void tunnel.start(this.#dependenciesOf(config), prompter);
-    return tunnel;
+    return [tunnel, true];
   }
 
   /** @returns What a changed file has changed about a tunnel, in words. */
@@ -350,9 +360,9 @@ export class Supervisor {
   }
 
   #tell(event: ControlEvent): void {
-    const name = "name" in event ? event.name : undefined;
+    this.#options.onEvent?.(event);
     for (const { call, names } of this.#calls) {
-      if (name === undefined || names.has(name)) call.event(event);
+      if (event.name === undefined || names.has(event.name)) call.event(event);
     }
   }
 }

@@ -100,6 +100,8 @@ async function clearTheWay(path: string, unlink: boolean, cause: unknown): Promi
   if (await somebodyListens(path)) {
     throw inUse("another program listens there", "choose another path");
   }
+  // Whoever had it has taken it away meanwhile.
+  if (!existsSync(path)) return;
   if (!unlink) {
     throw inUse(
       "a socket that nobody listens on is left there",
@@ -109,7 +111,13 @@ async function clearTheWay(path: string, unlink: boolean, cause: unknown): Promi
   unlinkSync(path);
 }
 
-function somebodyListens(path: string): Promise<boolean> {
+/**
+ * Whether a process listens on a Unix socket: one that was killed leaves its file behind.
+ *
+ * @param path The socket's path.
+ * @returns Whether it does; also where that cannot be found out.
+ */
+export function somebodyListens(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ path });
     const settle = (listens: boolean) => {
@@ -120,7 +128,9 @@ function somebodyListens(path: string): Promise<boolean> {
     // A full backlog does not answer, but it is somebody's.
     const timer = setTimeout(() => settle(true), PROBE_TIMEOUT);
     socket.once("connect", () => settle(true));
-    socket.once("error", (error) => settle(systemCodeOf(error) !== "ECONNREFUSED"));
+    socket.once("error", (error) => {
+      settle(!["ECONNREFUSED", "ENOENT"].includes(systemCodeOf(error) ?? ""));
+    });
   });
 }
 

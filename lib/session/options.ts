@@ -6,6 +6,7 @@
  */
 
 import { quoted } from "../errors.ts";
+import type { Clock } from "./clock.ts";
 
 /** Where a session stands. */
 export type SessionState = "closed" | "connecting" | "open" | "reconnecting" | "failed";
@@ -76,6 +77,20 @@ export interface SessionOptions {
    * lost it is the session's state that changes.
    */
   readonly onConnections?: (change: ConnectionsChange) => void;
+}
+
+/** What a session takes from its surroundings. */
+export interface Surroundings {
+  /** What log lines call the server. */
+  readonly name: string;
+  /** The tunnel that it belongs to, where log records are to name it. */
+  readonly tunnel?: string | undefined;
+  /** Gives the first connection up. */
+  readonly signal?: AbortSignal | undefined;
+  /** Where time comes from. */
+  readonly clock?: Clock;
+  /** A number from 0 to 1. */
+  readonly random?: () => number;
 }
 
 /** The most SSH connections that a session may have. */

@@ -137,24 +137,22 @@ export class RemoteListeners {
     wanted: Wanted,
     generation: Generation,
     signal: AbortSignal,
-    refusal: string,
+    refusal: unknown,
   ): Promise<void> {
     let told: string | undefined;
-    let reason: string | undefined = refusal;
+    let refused = refusal;
     for (
       let pause = FIRST_PAUSE;
-      reason !== undefined;
+      refused !== undefined;
       pause = Math.min(2 * pause, LONGEST_PAUSE)
     ) {
+      const reason = messageOf(refused);
       if (reason !== told) {
-        this.#log.warn(
-          "{reason}; it may still hold it for the connection that was lost: asking until it lets go",
-          { reason },
-        );
+        this.#log.warn("{reason}; {plan}", { reason, plan: planAfter(refused) });
       }
       told = reason;
       await new Pause(this.#clock, pause, signal).over;
-      reason = await this.#try(wanted, generation, signal);
+      refused = await this.#try(wanted, generation, signal);
     }
     this.#tellAgain("warn", wanted, signal);
   }
@@ -164,7 +162,7 @@ export class RemoteListeners {
     wanted: Wanted,
     generation: Generation,
     signal: AbortSignal,
-  ): Promise<string | undefined> {
+  ): Promise<unknown> {
     if (signal.aborted) return undefined;
     try {
       const listener = await generation.listen(wanted.address, wanted.accept, signal);
@@ -172,7 +170,7 @@ export class RemoteListeners {
       else wanted.current = listener;
       return undefined;
     } catch (error) {
-      return signal.aborted || codeOf(error) === "connection-lost" ? undefined : messageOf(error);
+      return signal.aborted || codeOf(error) === "connection-lost" ? undefined : error;
     }
   }
 
@@ -182,4 +180,11 @@ export class RemoteListeners {
     if (signal.aborted || current === undefined) return;
     this.#log[level]("the server listens on {where} again", { where: formatListening(address) });
   }
+}
+
+function planAfter(refusal: unknown): string {
+  // Of a policy that was changed meanwhile, an older connection is not the reason.
+  return codeOf(refusal) === "forwarding-prohibited"
+    ? "asking until it does"
+    : "it may still hold it for the connection that was lost: asking until it lets go";
 }

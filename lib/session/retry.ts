@@ -30,7 +30,7 @@ const SHORTEST_FLAP = 100;
 const MORE_LOGINS = 3;
 const LOGIN_PAUSE = 30_000;
 /** A reach timeout for most attempts, and how many there are to one with the usual timeout. */
-const REACH_TIMEOUT = 4_000;
+export const REACH_TIMEOUT = 4_000;
 const PATIENT_EVERY = 4;
 
 /** Nothing that time alone will mend. */

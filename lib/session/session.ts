@@ -24,10 +24,10 @@ import { Generation } from "./generation.ts";
 import { Idleness } from "./idleness.ts";
 import { keepAlive, silence } from "./keepalive.ts";
 import type { Connect, Link } from "./link.ts";
-import type { SessionOptions, SessionState } from "./options.ts";
+import type { SessionOptions, SessionState, Surroundings } from "./options.ts";
 import { Persistence } from "./persistence.ts";
 import { RemoteListeners } from "./remote_listeners.ts";
-import { EAGER_LOOK, isFinal, Retry, sessionError } from "./retry.ts";
+import { EAGER_LOOK, isFinal, REACH_TIMEOUT, Retry, sessionError } from "./retry.ts";
 import { Spread } from "./spread.ts";
 import { StateMachine } from "./states.ts";
 
@@ -35,20 +35,6 @@ const log = logger("session");
 
 /** Links that one dial, or one request to listen, may lose, besides those that stand at a time. */
 const MORE_LINKS = 2;
-
-/** What a session takes from its surroundings. */
-export interface Surroundings {
-  /** What log lines call the server. */
-  readonly name: string;
-  /** The tunnel that it belongs to, where log records are to name it. */
-  readonly tunnel?: string | undefined;
-  /** Gives the first connection up. */
-  readonly signal?: AbortSignal | undefined;
-  /** Where time comes from. */
-  readonly clock?: Clock;
-  /** A number from 0 to 1. */
-  readonly random?: () => number;
-}
 
 /** A session to one server. */
 export class Session implements Dialer {
@@ -72,6 +58,8 @@ export class Session implements Dialer {
   #current: Generation | undefined;
   #count = 0;
   #reloading: Promise<void> | undefined;
+  /** Gives the attempt of a reload up. */
+  #hurry: AbortController | undefined;
   #persisting = false;
   #settle: (reason: SessionError | undefined) => void = () => {};
   /** The tunnel that it belongs to, where log records name it. */
@@ -262,7 +250,10 @@ export class Session implements Dialer {
     readonly reachTimeout?: number | undefined;
     readonly quiet?: boolean;
   } = {}): Promise<Link> {
-    const bounds = { signal, cancelled: () => this.#cancelled(), clock: this.#clock, most };
+    const cancelled = () => {
+      return signal.reason instanceof SessionError ? signal.reason : this.#cancelled();
+    };
+    const bounds = { signal, cancelled, clock: this.#clock, most };
     const attempt = { reached: () => {}, reachTimeout: undefined, ...own };
     return attemptOnce(this.#connect, attempt, bounds);
   }
@@ -331,9 +322,11 @@ export class Session implements Dialer {
     const pause = this.#retry.lost(this.#clock.now() - generation.since, generation.carried);
     if (this.#options.retries === 0 || isFinal(reason)) return this.#fail(reason, lost);
     this.#machine.to("reconnecting", reason.message, this.#concerned(lost));
-    // A new connection that is on its way already is the one to wait for.
+    // A new connection that is on its way already is the one to wait for, but not for long.
     const going = this.#reloading ?? Promise.resolve();
+    const late = this.#clock.after(REACH_TIMEOUT, () => this.#hurry?.abort(reason));
     going.catch(() => {}).then(async () => {
+      late.cancel();
       if (this.#machine.state !== "reconnecting" || this.#persisting) return;
       this.#persisting = true;
       await this.#persist(pause).finally(() => this.#persisting = false);
@@ -348,7 +341,9 @@ export class Session implements Dialer {
       });
       return;
     }
-    const link = await this.#attempt();
+    const hurry = this.#hurry = new AbortController();
+    const signal = AbortSignal.any([this.#effort.signal, hurry.signal]);
+    const link = await this.#attempt({ signal });
     // Another one may have taken its place meanwhile, or none.
     const old = this.#current;
     const generation = this.#adopt(link);

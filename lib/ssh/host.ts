@@ -22,6 +22,7 @@ import {
 import { gatherIdentities, type NamedKey } from "./identities.ts";
 import { withRsaSize } from "./host_key_size.ts";
 import { type Hop, hopFailure, jumpRoute } from "./jump.ts";
+import type { KeptHops, ReachedHop } from "./kept_hops.ts";
 import { acceptedAlgorithms } from "./key_algorithms.ts";
 import { pinnedVerifier } from "./pinned_keys.ts";
 import type { Prompter } from "./prompter.ts";
@@ -185,9 +186,9 @@ export interface ConnectAttempt {
   /** Gives it up, as the signals of the options do. */
   readonly signal?: AbortSignal;
   /**
-   * Called once the first server of the way has said anything: what takes a connection and is
-   * silent, or hangs up, may be nothing but a kernel, or a load balancer without a server. sshd
-   * itself says why it hangs up. A ProxyCommand counts as soon as it runs.
+   * Called once a server that this attempt logs in to has said anything: what takes a connection
+   * and is silent, or hangs up, may be nothing but a kernel, or a load balancer without a server.
+   * sshd itself says why it hangs up. A ProxyCommand counts as soon as it runs.
    */
   readonly reached?: () => void;
   /** Milliseconds for a server to take the connection, where it is less than `connectTimeout`. */
@@ -196,8 +197,20 @@ export interface ConnectAttempt {
   readonly hostKeys?: AcceptedKeys;
   /** What all connections of the session share; one of its own by default. */
   readonly windowBudget?: WindowBudget;
+  /** Where a jump host is kept that does not lead further now; it is closed where there is none. */
+  readonly keptHops?: KeptHops;
   /** Puts something between the servers and whoever they ask, such as a memory. */
   readonly between?: (prompter: Prompter) => Prompter;
+  /** Called with each server of the way that has let us in. */
+  readonly onLetIn?: (letIn: LetIn) => void;
+}
+
+/** A server has let us in. */
+export interface LetIn {
+  /** Whether it was the last one: the connection is open. */
+  readonly opened: boolean;
+  /** Whether the way began at a jump host that an earlier attempt had logged in to. */
+  readonly goesOn: boolean;
 }
 
 /**
@@ -221,19 +234,35 @@ export async function connectHost(
     reachTimeout: attempt.reachTimeout,
   };
   const windowBudget = attempt.windowBudget ?? new WindowBudget(options.windowBudget);
-  let hop: Hop | undefined;
-  for (const [index, server] of way.slice(0, -1).entries()) {
-    const name = hopName(server, index + 1, way.length - 1);
-    try {
-      // What a hop carries is read at once, and the last server's windows bound it already.
-      const through = { ...reach, windowBudget: new WindowBudget() };
-      hop = { client: await connectOne(server, hop, through, attempt.hostKeys), name };
-    } catch (error) {
-      throw hopFailure(name, error);
+  let reached = attempt.keptHops?.take();
+  const goesOn = reached !== undefined;
+  try {
+    for (const server of way.slice(reached?.passed ?? 0, -1)) {
+      const passed = (reached?.passed ?? 0) + 1;
+      const name = hopName(server, passed, way.length - 1);
+      try {
+        // What a hop carries is read at once, and the last server's windows bound it already.
+        const through = { ...reach, windowBudget: new WindowBudget() };
+        const client = await connectOne(server, reached?.hop, through, attempt.hostKeys);
+        reached = { hop: { client, name }, passed };
+        attempt.onLetIn?.({ opened: false, goesOn });
+      } catch (error) {
+        throw hopFailure(name, error);
+      }
     }
+    const last = { ...reach, windowBudget };
+    const client = await connectOne(way.at(-1) ?? options, reached?.hop, last, attempt.hostKeys);
+    attempt.onLetIn?.({ opened: true, goesOn });
+    return client;
+  } catch (error) {
+    if (reached !== undefined) await leave(reached, error, attempt.keptHops);
+    throw error;
   }
-  const last = { ...reach, windowBudget };
-  return await connectOne(way.at(-1) ?? options, hop, last, attempt.hostKeys);
+}
+
+async function leave(reached: ReachedHop, error: unknown, kept?: KeptHops): Promise<void> {
+  if (kept === undefined) await reached.hop.client.close();
+  else await kept.keep(reached, error);
 }
 
 /** The servers in the order to connect to them. */
@@ -335,7 +364,7 @@ function hopName(server: ConnectOptions, position: number, count: number): strin
   return `jump host${which} (${username}@${formatAddress({ host, port })})`;
 }
 
-/** Connects to one server; a hop that does not lead there is closed. */
+/** Connects to one server. */
 async function connectOne(
   options: Omit<ConnectOptions, "windowBudget">,
   hop: Hop | undefined,
@@ -343,40 +372,35 @@ async function connectOne(
   accepted: AcceptedKeys = new Map(),
 ): Promise<SshClient> {
   const { port = 22, username = userName() } = options;
-  try {
-    const credentials = {
-      identities: await gatherIdentities({
-        files: options.identityFiles,
-        texts: options.privateKeys,
-        certificates: options.certificateFiles,
-        only: options.identitiesOnly,
-        agent: options.agent,
-        passphrase: options.passphrase,
-        prompter: options.prompter,
-        signal: options.signal,
-      }),
-      acceptedAlgorithms: acceptedAlgorithms(options.pubkeyAcceptedAlgorithms),
-      requiredRsaSize: options.requiredRsaSize,
-      password: options.password,
+  const credentials = {
+    identities: await gatherIdentities({
+      files: options.identityFiles,
+      texts: options.privateKeys,
+      certificates: options.certificateFiles,
+      only: options.identitiesOnly,
+      agent: options.agent,
+      passphrase: options.passphrase,
       prompter: options.prompter,
-      methods: options.authMethods,
-      passwordPrompts: options.passwordPrompts,
-    };
-    const hostKeys = verifierOf(options, accepted);
-    for (;;) {
-      const route = await routeTo({ ...options, ...reach, port }, hop);
-      const client = { ...options, ...reach, port, username, hostKeys, credentials, route };
-      try {
-        return await SshClient.connect(client);
-      } catch (error) {
-        // The next attempt needs the hop again; all else is made anew.
-        if (hop === undefined) await route.close();
-        if (codeOf(error) !== "host-key-changed" || !hostKeys.hasAnother?.()) throw error;
-      }
+      signal: options.signal,
+    }),
+    acceptedAlgorithms: acceptedAlgorithms(options.pubkeyAcceptedAlgorithms),
+    requiredRsaSize: options.requiredRsaSize,
+    password: options.password,
+    prompter: options.prompter,
+    methods: options.authMethods,
+    passwordPrompts: options.passwordPrompts,
+  };
+  const hostKeys = verifierOf(options, accepted);
+  for (;;) {
+    const route = await routeTo({ ...options, ...reach, port }, hop);
+    const client = { ...options, ...reach, port, username, hostKeys, credentials, route };
+    try {
+      return await SshClient.connect(client);
+    } catch (error) {
+      // The next attempt needs the hop again; all else is made anew.
+      if (hop === undefined) await route.close();
+      if (codeOf(error) !== "host-key-changed" || !hostKeys.hasAnother?.()) throw error;
     }
-  } catch (error) {
-    await hop?.client.close();
-    throw error;
   }
 }
 

@@ -12,7 +12,10 @@ import { dialNext } from "./via.ts";
 /** An open connection to a server that others are reached through. */
 export interface Hop {
   /** The connection. */
-  readonly client: Pick<SshClient, "dial" | "closed" | "close" | "destroy">;
+  readonly client: Pick<
+    SshClient,
+    "dial" | "closed" | "close" | "destroy" | "probe" | "onReceived"
+  >;
   /** Which one it is, for people: `jump host 2 of 3 (bob@inner.example.com:22)`. */
   readonly name: string;
 }

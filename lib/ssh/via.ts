@@ -6,7 +6,7 @@
 import type { Duplex } from "node:stream";
 import { type Dialer, formatAddress, type TcpAddress } from "../dialer.ts";
 import { codeOf, FairleadError, SessionError } from "../errors.ts";
-import { reachTimeout, type Route, type RouteOptions, stepTimeout } from "./route.ts";
+import { reachTimeout, type Route, type RouteOptions } from "./route.ts";
 
 /**
  * Connects through what outlives this connection, and is not closed with it.
@@ -20,7 +20,7 @@ export async function viaRoute(
   dialer: Pick<Dialer, "dial">,
   options: RouteOptions,
 ): Promise<Route> {
-  const stream = await dialNext(dialer, options, reachTimeout(options)).catch((error) => {
+  const stream = await dialNext(dialer, options).catch((error) => {
     if (!(error instanceof FairleadError)) throw error;
     const { code, hint, message } = error;
     throw new SessionError(message, {
@@ -42,16 +42,15 @@ export async function viaRoute(
  *
  * @param dialer What dials.
  * @param options The server, deadline and signal.
- * @param timeout Milliseconds; by default those of one step of the way.
  * @returns A stream to it.
  * @throws {SessionError} `cancelled` or `timeout`; and whatever the dialer throws.
  */
 export async function dialNext(
   dialer: Pick<Dialer, "dial">,
   options: RouteOptions,
-  timeout: number = stepTimeout(options),
 ): Promise<Duplex> {
   const { signal } = options;
+  const timeout = reachTimeout(options);
   const target: TcpAddress = { host: options.host, port: options.port };
   const giveUp = new AbortController();
   const cancel = () => giveUp.abort();

@@ -11,7 +11,11 @@ import type { ForwardRequest, Settings } from "./settings.ts";
 /** What of the settings concerns listeners. */
 export type ListenSettings = Pick<
   Settings,
-  "gatewayPorts" | "streamLocalBindMask" | "streamLocalBindUnlink" | "permitRemoteOpen"
+  | "gatewayPorts"
+  | "streamLocalBindMask"
+  | "streamLocalBindUnlink"
+  | "permitRemoteOpen"
+  | "addressFamily"
 >;
 
 /**
@@ -47,6 +51,19 @@ export async function startForward(
       return await tunnel.forwardRemote(request.spec, options) as Forward;
     }
   }
+}
+
+/**
+ * Whether what listens on this machine would listen in the same way.
+ *
+ * @param one What is configured.
+ * @param other What was configured before.
+ * @returns Whether it would.
+ */
+export function sameListening(one: ListenSettings, other: ListenSettings): boolean {
+  const essence = (settings: ListenSettings) =>
+    JSON.stringify([listenOptions(settings), settings.addressFamily]);
+  return essence(one) === essence(other);
 }
 
 function listenOptions(settings: ListenSettings): ListenOptions {

@@ -6,10 +6,11 @@
 import { SessionError } from "../errors.ts";
 import type { Attempt, Connect, Link } from "../session/link.ts";
 import type { SshClient } from "../ssh/client.ts";
-import { type ConnectAttempt, connectHost, type ConnectOptions } from "../ssh/host.ts";
+import { type ConnectAttempt, connectHost, type ConnectOptions, type LetIn } from "../ssh/host.ts";
+import type { KeptHops } from "../ssh/kept_hops.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import { WindowBudget } from "../ssh/window_budget.ts";
-import { RememberedAnswers } from "./remembered.ts";
+import { type AttemptAnswers, RememberedAnswers } from "./remembered.ts";
 
 /** More servers on the way than connectHost() takes. */
 const MOST_HOPS = 100;
@@ -18,11 +19,13 @@ const MOST_HOPS = 100;
  * Makes connections by the same options again and again.
  *
  * @param options Where to, and with what. Their signal is for the first connection alone.
+ * @param keptHops Where jump hosts wait for the next attempt; it is for the caller to close.
  * @param onClient Called with each connection that was made.
  * @returns What makes one connection.
  */
 export function connector(
   options: ConnectOptions,
+  keptHops: KeptHops,
   onClient: (client: SshClient) => void = () => {},
 ): Connect {
   const answers = new RememberedAnswers();
@@ -30,7 +33,7 @@ export function connector(
   const windowBudget = new WindowBudget(options.windowBudget);
   const lasting = withoutSignals(options);
   const connected = async (attempt: ConnectAttempt): Promise<SshClient> => {
-    const client = await connectHost(lasting, { ...attempt, hostKeys, windowBudget });
+    const client = await connectHost(lasting, { ...attempt, hostKeys, keptHops, windowBudget });
     onClient(client);
     return client;
   };
@@ -42,15 +45,21 @@ export function connector(
   };
   return async (attempt) => {
     if (attempt.quiet) return await quietly(attempt);
-    const wrapped = new Map<Prompter, ReturnType<RememberedAnswers["attempt"]>>();
+    const wrapped = new Map<Prompter, AttemptAnswers>();
     const between = (person: Prompter): Prompter => {
       const one = wrapped.get(person) ?? answers.attempt(person);
       wrapped.set(person, one);
       return one.prompter;
     };
-    const link = await connected({ ...attempt, between });
-    for (const { keep } of wrapped.values()) keep();
-    return link;
+    const onLetIn = ({ opened, goesOn }: LetIn) => {
+      // The jump host that an attempt goes on from was logged in to by another one.
+      let more = goesOn;
+      for (const { keep } of wrapped.values()) {
+        keep({ opened, more });
+        more = true;
+      }
+    };
+    return await connected({ ...attempt, between, onLetIn });
   };
 }
 

@@ -9,7 +9,20 @@ import type { Prompter, Question } from "../ssh/prompter.ts";
 /** A one-time code is good for nothing the second time, a password is. */
 const PASSWORD = /^[^:]*\bpassword: ?$/i;
 
-/** The answers that led to an open session, in memory alone. */
+/** What one attempt to connect asks, and is answered. */
+export interface AttemptAnswers {
+  /** Asks what is not known. */
+  readonly prompter: Prompter;
+  /**
+   * Keeps what was answered so far, once a server has let us in.
+   *
+   * @param after Whether that was the last one and the session is open, as by default; and whether
+   *   other answers have led there besides these, which they have not by default.
+   */
+  readonly keep: (after?: { readonly opened?: boolean; readonly more?: boolean }) => void;
+}
+
+/** The answers that let us in, in memory alone. */
 export class RememberedAnswers {
   readonly #kept = new Map<string, string>();
   /** Whether the last session that opened took an answer that is good only once. */
@@ -51,9 +64,9 @@ export class RememberedAnswers {
    * for all else, also where a known answer turned out wrong.
    *
    * @param person Asks the person.
-   * @returns The prompter, and what keeps its answers once the session is open.
+   * @returns The prompter, and what keeps its answers.
    */
-  attempt(person: Prompter): { readonly prompter: Prompter; readonly keep: () => void } {
+  attempt(person: Prompter): AttemptAnswers {
     const given = new Map<string, string>();
     let once = false;
     const known = (prompt: string): string | undefined => {
@@ -85,8 +98,8 @@ export class RememberedAnswers {
         },
         confirmHostKey: (key) => asked(["host key", key], () => person.confirmHostKey(key)),
       },
-      keep: () => {
-        this.#needsPerson = once;
+      keep: ({ opened = true, more = false } = {}) => {
+        this.#needsPerson = once || ((more || !opened) && this.#needsPerson);
         for (const [prompt, answer] of given) this.#kept.set(prompt, answer);
       },
     };

@@ -32,7 +32,9 @@ import type { SshClient } from "../ssh/client.ts";
 import type { RemoteCommand } from "../ssh/command.ts";
 import type { ConnectionInfo } from "../ssh/connection_info.ts";
 import type { ConnectOptions } from "../ssh/host.ts";
+import { KeptHops } from "../ssh/kept_hops.ts";
 import { connector } from "./connector.ts";
+import { MovableDialer } from "./movable_dialer.ts";
 
 export type { ConnectOptions };
 
@@ -72,34 +74,42 @@ export async function connect(options: TunnelOptions): Promise<Tunnel> {
     if (change.from === "reconnecting" && change.to === "open") reconnects++;
     options.onState?.(change);
   };
-  const session = await Session.open(connector(options, (client) => latest = client), {
-    ...options,
-    onState,
-  }, {
-    name: formatAddress({ host, port }),
-    tunnel,
-    signal,
-  });
-  return new Tunnel(session, family, {
-    reconnects: () => reconnects,
-    info: () => latest?.info(),
-  });
+  const hops = new KeptHops();
+  const make = connector(options, hops, (client) => latest = client);
+  const surroundings = { name: formatAddress({ host, port }), tunnel, signal };
+  try {
+    const session = await Session.open(make, { ...options, onState }, surroundings);
+    return new Tunnel(session, family, {
+      reconnects: () => reconnects,
+      info: () => latest?.info(),
+      close: () => hops.close(),
+    });
+  } catch (error) {
+    await hops.close();
+    throw error;
+  }
 }
 
-/** What is seen of the connections below the session. */
-interface Watch {
+/** What is seen of the connections below the session, and closed after it. */
+interface Below {
   readonly reconnects: () => number;
   readonly info: () => ConnectionInfo | undefined;
+  readonly close: () => Promise<void>;
 }
 
-const NOTHING: Watch = { reconnects: () => 0, info: () => undefined };
+const NOTHING: Below = {
+  reconnects: () => 0,
+  info: () => undefined,
+  close: () => Promise.resolve(),
+};
 
 /** An open session and the forwards that use it. Made by {@linkcode connect}. */
 export class Tunnel implements AsyncDisposable {
   readonly #session: Session;
   readonly #listenOptions: ListenOptions;
-  readonly #watch: Watch;
-  readonly #forwards = new Set<Forward>();
+  readonly #below: Below;
+  /** What those that listen on this machine dial through; the server's listeners cannot move. */
+  readonly #forwards = new Map<Forward, MovableDialer | undefined>();
   /** Whether no forward may be added any more: nobody would close it. */
   #over = false;
   /**
@@ -109,12 +119,13 @@ export class Tunnel implements AsyncDisposable {
   readonly closed: Promise<SessionError | undefined>;
 
   /** @ignore Made by {@linkcode connect}. */
-  constructor(session: Session, family?: 4 | 6, watch: Watch = NOTHING) {
+  constructor(session: Session, family?: 4 | 6, below: Below = NOTHING) {
     this.#session = session;
-    this.#watch = watch;
+    this.#below = below;
     this.#listenOptions = family === undefined ? {} : { family };
     this.closed = session.closed.then(async (reason) => {
       this.#over = true;
+      void below.close();
       // Without a session a listener would accept only to refuse.
       await this.#closeForwards({ force: true, reason });
       return reason;
@@ -138,12 +149,12 @@ export class Tunnel implements AsyncDisposable {
 
   /** How often a lost link was made anew. */
   get reconnects(): number {
-    return this.#watch.reconnects();
+    return this.#below.reconnects();
   }
 
   /** What the newest SSH connection has agreed on with its server; undefined before there is one. */
   get connectionInfo(): ConnectionInfo | undefined {
-    return this.#watch.info();
+    return this.#below.info();
   }
 
   /** How many callers wait for a lost link. */
@@ -177,7 +188,8 @@ export class Tunnel implements AsyncDisposable {
     options: ListenOptions = {},
   ): Promise<Forward<LocalForwardSpec>> {
     const parsed = typeof spec === "string" ? parseLocalForward(spec) : spec;
-    return this.#keep(forwardLocal(parsed, this.#session, { ...this.#listenOptions, ...options }));
+    const dialer = new MovableDialer(this.#session);
+    return this.#keep(forwardLocal(parsed, dialer, { ...this.#listenOptions, ...options }), dialer);
   }
 
   /**
@@ -231,8 +243,10 @@ export class Tunnel implements AsyncDisposable {
     options: ListenOptions = {},
   ): Promise<Forward<DynamicForwardSpec>> {
     const parsed = typeof spec === "string" ? parseDynamicForward(spec) : spec;
+    const dialer = new MovableDialer(this.#session);
     return this.#keep(
-      forwardDynamic(parsed, this.#session, { ...this.#listenOptions, ...options }),
+      forwardDynamic(parsed, dialer, { ...this.#listenOptions, ...options }),
+      dialer,
     );
   }
 
@@ -305,6 +319,23 @@ export class Tunnel implements AsyncDisposable {
   }
 
   /**
+   * Has what listens on this machine for another tunnel go on for this one. What is open stays on
+   * the other one's session.
+   *
+   * @ignore For the background process, whose tunnels may come to lead elsewhere.
+   * @param other The tunnel that has them.
+   */
+  takeOver(other: Tunnel): void {
+    for (const [forward, dialer] of other.#forwards) {
+      if (dialer === undefined) continue;
+      other.#forwards.delete(forward);
+      dialer.move(this.#session);
+      this.#own(forward, dialer);
+      if (this.#over) void forward.close({ force: true });
+    }
+  }
+
+  /**
    * Stops listening, waits for open connections, and ends the session.
    *
    * @param options How long to wait, or not at all.
@@ -314,6 +345,7 @@ export class Tunnel implements AsyncDisposable {
     this.#over = true;
     await this.#closeForwards(options);
     await this.#session.close();
+    await this.#below.close();
   }
 
   /** Closes it, waiting for its open connections. */
@@ -321,19 +353,25 @@ export class Tunnel implements AsyncDisposable {
     await this.close();
   }
 
-  async #keep<Spec extends ForwardSpec>(made: Promise<Forward<Spec>>): Promise<Forward<Spec>> {
+  async #keep<Spec extends ForwardSpec>(
+    made: Promise<Forward<Spec>>,
+    dialer?: MovableDialer,
+  ): Promise<Forward<Spec>> {
     const forward = await made;
     if (this.#over) {
       await forward.close({ force: true });
       throw new ForwardError("the SSH connection is closed", { code: "connection-lost" });
     }
-    const kept = forward as unknown as Forward;
-    this.#forwards.add(kept);
-    forward.onClosed = () => this.#forwards.delete(kept);
+    this.#own(forward as unknown as Forward, dialer);
     return forward;
   }
 
+  #own(forward: Forward, dialer: MovableDialer | undefined): void {
+    this.#forwards.set(forward, dialer);
+    forward.onClosed = () => this.#forwards.delete(forward);
+  }
+
   async #closeForwards(options: CloseOptions): Promise<void> {
-    await Promise.all([...this.#forwards].map((forward) => forward.close(options)));
+    await Promise.all([...this.#forwards.keys()].map((forward) => forward.close(options)));
   }
 }

@@ -5,10 +5,10 @@ import { after, before, test } from "node:test";
 import type { ConnectionsChange, StateChange } from "../../lib/session/options.ts";
 import { connect, type Tunnel, type TunnelOptions } from "../../lib/tunnel/tunnel.ts";
 import { holdOpen, steadyCallers } from "../support/callers.ts";
-import { connectOptions, serverOptions, startFairlead } from "../support/fairlead.ts";
+import { connectOptions } from "../support/fairlead.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
 import { echoServer, patternReceived, type Peer, transfer } from "../support/tcp.ts";
-import { descendants, signalProcess, skipUnless, waitFor } from "../support/tools.ts";
+import { killSession, skipUnless, waitFor } from "../support/tools.ts";
 
 const skip = skipUnless("sshd", "ssh-keygen");
 let echo: Peer;
@@ -30,12 +30,6 @@ async function tunnelTo(
   });
   if (connections !== "auto") await waitFor(() => tunnel.connections === connections);
   return tunnel;
-}
-
-function killSession(pid: number | undefined): void {
-  assert.ok(pid, "there is such a session");
-  for (const each of descendants(pid)) signalProcess(each.pid, "SIGKILL");
-  signalProcess(pid, "SIGKILL");
 }
 
 test("three connections are three sessions of sshd, and all of them carry", skip, async () => {
@@ -144,37 +138,3 @@ test("a listener on the server survives the loss of its connection", skip, async
     await waitFor(() => tunnel.connections === 3);
   }
 });
-
-test(
-  "the command line spreads, tells of one that is lost, and drains all of them",
-  skip,
-  async () => {
-    await using server = await startSshd();
-    const options = ["--connections", "3", "--json", "-L", `0:127.0.0.1:${echo.port}`];
-    await using run = await startFairlead([...options, ...serverOptions(server)], { forwards: 0 });
-    const events = () =>
-      run.stdout().split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
-    const port = await waitFor(() => events().find(({ event }) => event === "listening")?.port);
-    await waitFor(() => events().filter(({ event }) => event === "connections").length === 2);
-    assert.deepEqual(events().filter(({ event }) => event === "connections"), [
-      { v: 1, event: "connections", open: 2, wanted: 3 },
-      { v: 1, event: "connections", open: 3, wanted: 3 },
-    ]);
-    await using held = await holdOpen(port, 3);
-    killSession(server.sessions()[1]);
-    const loss = await waitFor(() => events().find(({ gone }) => gone > 0));
-    assert.deepEqual([loss.open, loss.wanted, loss.gone, loss.lost], [2, 3, 1, 1]);
-    assert.match(loss.reason, new RegExp(`127\\.0\\.0\\.1:${server.port}`));
-    await waitFor(() => events().filter(({ open }) => open === 3).length === 2);
-    assert.ok(!events().some(({ event }) => event === "lost"));
-    assert.equal(held.open, 2);
-    run.kill("SIGTERM");
-    await waitFor(() =>
-      events().some(({ event, connections }) => {
-        return event === "draining" && connections === 2;
-      })
-    );
-    await held.stop();
-    assert.equal((await run.exited).status, 143);
-  },
-);

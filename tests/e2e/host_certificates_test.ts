@@ -6,10 +6,11 @@ import { type AddressInfo, connect as connectTo, createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { connect, type ConnectOptions, SessionError } from "../../mod.ts";
-import { fairlead, serverOptions } from "../support/fairlead.ts";
+import { connectOptions } from "../support/fairlead.ts";
 import { type KeyOptions, type KeyPair, makeKey } from "../support/keys.ts";
 import { sshOptions, type SshServer, startSshd } from "../support/sshd.ts";
 import { run, skipUnless, tempDir } from "../support/tools.ts";
+import { warned } from "../support/warnings.ts";
 
 const skip = skipUnless("sshd", "ssh", "ssh-keygen");
 
@@ -127,13 +128,15 @@ test(
     const authority = await makeKey(folder.path);
     await writeFile(file, `@cert-authority 127.0.0.1 ${publicKey(authority)}\n`);
     await using server = await certified(folder.path, authority, { config: ["RekeyLimit 256K"] });
-    const { status, stdout, stderr } = await fairlead([
-      ...["-o", `UserKnownHostsFile=${file}`, ...serverOptions(server)],
-      "head -c 3000000 /dev/zero",
-    ]);
-    assert.equal(status, 0, stderr);
-    assert.equal(stderr, "");
-    assert.equal(stdout.length, 3_000_000);
+    await warned(async (warnings) => {
+      const tunnel = await connect({ ...connectOptions(server), userKnownHosts: [file] });
+      const command = await tunnel.exec("head -c 3000000 /dev/zero");
+      let bytes = 0;
+      for await (const chunk of command) bytes += chunk.length;
+      await tunnel.close();
+      assert.equal(bytes, 3_000_000);
+      assert.deepEqual(warnings, []);
+    });
     const rekeys = server.log().match(/rekeying in progress|set_newkeys: rekeying/g) ?? [];
     assert.ok(rekeys.length >= 5, `${rekeys.length} rekeys`);
   },
@@ -162,18 +165,18 @@ test(
     for (const [sign, accepted, reason] of cases) {
       await using server = await certified(folder.path, authority, { sign });
       assert.equal(await sshAccepts(server, file), accepted, sign.join(" "));
-      const { status, stderr } = await fairlead([
-        ...["-o", `UserKnownHostsFile=${file}`, ...serverOptions(server), "true"],
-      ]);
-      assert.equal(status, accepted ? 0 : 255, `${sign.join(" ")}: ${stderr}`);
-      if (accepted) {
-        assert.equal(stderr, "");
-        continue;
-      }
-      const [warning = "", refusal = ""] = stderr.split("\n");
-      assert.match(warning, /the host certificate of \[127\.0\.0\.1\]:\d+ is not accepted: /);
-      assert.match(warning, reason ?? /$^/);
-      assert.match(refusal, /is not known: it is ED25519 SHA256:/);
+      await warned(async (warnings) => {
+        const met = meet(server, { userKnownHosts: [file] });
+        if (accepted) {
+          await met;
+          assert.deepEqual(warnings, []);
+          return;
+        }
+        assert.match((await refusal(met)).message, /is not known: it is ED25519 SHA256:/);
+        const [warning = ""] = warnings;
+        assert.match(warning, /the host certificate of \[127\.0\.0\.1\]:\d+ is not accepted: /);
+        assert.match(warning, reason ?? /$^/);
+      });
     }
   },
 );

@@ -1,38 +1,17 @@
-/** Servers that hang, drip, flood or do not answer: nothing waits for ever, nothing piles up. */
+/** Servers that drip, flood or do not answer: nothing waits for ever, nothing piles up. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { once } from "node:events";
-import { writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
-import { join } from "node:path";
 import { test } from "node:test";
 import ssh2 from "ssh2";
 import { generateIdentity } from "../../lib/ssh/keys.ts";
 import { connect } from "../../mod.ts";
-import { fairlead, programCommand, serverOptions, startFairlead } from "../support/fairlead.ts";
+import { rawServer } from "../support/raw_server.ts";
 import { startSshd } from "../support/sshd.ts";
-import { run, skipUnless, start, tempDir, waitFor } from "../support/tools.ts";
+import { skipUnless, waitFor } from "../support/tools.ts";
 
 const MIB = 1024 * 1024;
 const skip = skipUnless("sshd", "ssh-keygen");
-
-/** A server of ssh2's own, which lets everybody in and leaves the rest to the test. */
-async function rawServer(serve: (client: ssh2.Connection) => void) {
-  const { privateKey, publicKey } = generateIdentity();
-  const server = new ssh2.Server({ hostKeys: [privateKey] }, (client) => {
-    client.on("authentication", (context) => context.accept());
-    client.on("error", () => {});
-    serve(client);
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { port: number };
-  return {
-    port,
-    publicKey: publicKey.split(" ").slice(0, 2).join(" "),
-    [Symbol.dispose]: () => void server.close(),
-  };
-}
 
 test("a server that sends more than its window loses the channel, not our memory", async () => {
   using server = await rawServer((client) => {
@@ -102,35 +81,6 @@ test("a command whose stderr nobody reads is held back", skip, async () => {
   command.destroy();
 });
 
-test("a signal ends a run whose -R the server does not answer", skip, async () => {
-  await using folder = await tempDir();
-  let asked = false;
-  using server = await rawServer((client) => client.on("request", () => asked = true));
-  const knownHosts = join(folder.path, "known_hosts");
-  await writeFile(knownHosts, `[127.0.0.1]:${server.port} ${server.publicKey}\n`);
-  const [command, before] = programCommand();
-  await using child = start(command, [
-    ...before,
-    ...["-F", "none", "-o", `UserKnownHostsFile=${knownHosts}`, "-o", "IdentityAgent=none"],
-    ...["-R", "8080:localhost:80", "-p", String(server.port), "127.0.0.1"],
-  ]);
-  await waitFor(() => asked, { timeout: 15_000 });
-  const begun = performance.now();
-  child.kill("SIGINT");
-  assert.deepEqual(await child.exited, { status: 130, signal: null });
-  assert.ok(performance.now() - begun < 8_000);
-});
-
-test("one signal ends a run with a -R whose server hangs", skip, async () => {
-  await using sshd = await startSshd();
-  await using child = await startFairlead(["-R", "0:localhost:80", ...serverOptions(sshd)]);
-  sshd.signalSessions("SIGSTOP");
-  const begun = performance.now();
-  assert.deepEqual(await child.end("SIGINT"), { status: 130, signal: null });
-  assert.ok(performance.now() - begun < 10_000);
-  sshd.signalSessions("SIGCONT");
-});
-
 test("forwards can be given up by a signal, and none is made on a closed tunnel", async () => {
   using server = await rawServer((client) => client.on("request", () => {}));
   const tunnel = await connect({
@@ -147,29 +97,6 @@ test("forwards can be given up by a signal, and none is made on a closed tunnel"
   await assert.rejects(tunnel.forwardDynamic("0", { signal }), cancelled);
   await tunnel.close();
   await assert.rejects(tunnel.forwardLocal("0:localhost:80"), { code: "connection-lost" });
-});
-
-test("a server that drips bytes does not outlast ConnectTimeout", async () => {
-  const server = createServer((socket) => {
-    const timer = setInterval(() => socket.write("x\r\n"), 200);
-    socket.on("error", () => {});
-    socket.once("close", () => clearInterval(timer));
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { port: number };
-  const { status, stderr } = await fairlead([
-    ...["-F", "none", "-o", "ConnectTimeout=1", "-L", "0:a:80", "-p", String(port), "127.0.0.1"],
-  ], { timeout: 15_000 });
-  server.close();
-  assert.equal(status, 255);
-  assert.match(stderr, /did not answer in time/);
-});
-
-test("the demo does not mind a reader that goes away", async () => {
-  const [command, before] = programCommand();
-  const { stderr } = await run("sh", ["-c", '"$@" demo | head -n 1', "sh", command, ...before]);
-  assert.equal(stderr, "");
 });
 
 test("messages that drip before the login do not hold it open for ever", async () => {

@@ -1,17 +1,15 @@
 /** Many connections, and nothing left of them. */
 import assert from "node:assert/strict";
-import { connect as connectTcp } from "node:net";
 import process from "node:process";
 import { test } from "node:test";
 import { connect } from "../../mod.ts";
-import { descriptorsOf, serverOptions, startFairlead } from "../support/fairlead.ts";
+import { descriptorsOf } from "../support/fairlead.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
-import { echoServer, sinkServer, slowReader, transfer } from "../support/tcp.ts";
+import { echoServer, transfer } from "../support/tcp.ts";
 import { countTimers } from "../support/timers.ts";
 import { skipUnless, waitFor } from "../support/tools.ts";
 
 const skip = skipUnless("sshd", "ssh-keygen");
-const MIB = 1024 * 1024;
 
 function optionsFor(sshd: SshServer): Parameters<typeof connect>[0] {
   return {
@@ -72,39 +70,4 @@ test("2,000 connections one after another leave no channel, socket or timer", sk
   assert.equal(forward.stats.total, 2_001);
   await tunnel.close();
   assert.equal(timers.pending, 0);
-});
-
-test("a slow reader before a writer of 1 GiB costs less than 64 MiB of memory", skip, async () => {
-  await using sshd = await startSshd();
-  await using reader = await slowReader({ bytesPerSecond: 1_000_000 });
-  await using sink = await sinkServer();
-  await using run = await startFairlead([
-    ...["-L", `0:${reader.host}:${reader.port}`, "-L", `0:${sink.host}:${sink.port}`],
-    ...serverOptions(sshd),
-  ], { forwards: 2 });
-  const [slow, fast] = run.ports as [number, number];
-  // What the runtime takes for any traffic at all is not what this is about.
-  await transfer(fast, { send: 64 * MIB });
-  const before = run.memory();
-  const socket = connectTcp({ port: slow, host: "127.0.0.1" });
-  socket.on("error", () => {});
-  let offered = 0;
-  const offer = () => {
-    while (offered < 1024 * MIB) {
-      offered += MIB;
-      if (!socket.write(new Uint8Array(MIB))) return;
-    }
-  };
-  socket.on("drain", offer);
-  socket.once("connect", offer);
-  let most = 0;
-  for (let sample = 0; sample < 60; sample++) {
-    await new Promise((done) => setTimeout(done, 100));
-    most = Math.max(most, run.memory() - before);
-  }
-  socket.destroy();
-  run.kill("SIGKILL");
-  assert.ok(offered > 8 * MIB, `the forward took only ${offered} bytes`);
-  assert.ok(offered < 64 * MIB, `the forward took ${offered} bytes that nobody read`);
-  assert.ok(most < 64 * MIB, `grew by ${most / MIB} MiB`);
 });

@@ -46,6 +46,9 @@ test("logs shows what there is, of the tunnels that are named, and follows it un
     "2026-11-28 03:34:05 mail: line 58",
     "2026-11-28 03:34:05 db: line 59",
   ]);
+  const misspelt = await fairlead(["logs", "mial"], { env });
+  assert.deepEqual([misspelt.status, misspelt.stdout], [0, ""]);
+  assert.match(misspelt.stderr, /nothing is logged of a tunnel mial; did you mean mail\?/);
   const json = await shown("--json", "-n", "all", "db");
   assert.deepEqual(
     json.map((text) => JSON.parse(text)),

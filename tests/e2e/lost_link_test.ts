@@ -4,12 +4,15 @@ import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
+import process from "node:process";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { holdOpen } from "../support/callers.ts";
 import { serverOptions, startFairlead } from "../support/fairlead.ts";
+import { faultStage } from "../support/fault_stage.ts";
 import { startSshd } from "../support/sshd.ts";
-import { echoServer, type Peer } from "../support/tcp.ts";
-import { skipUnless, type Stoppable, tempDir, waitFor } from "../support/tools.ts";
+import { echoServer, type Peer, transfer } from "../support/tcp.ts";
+import { freePort, skipUnless, type Stoppable, tempDir, waitFor } from "../support/tools.ts";
 
 const skip = skipUnless("sshd", "ssh-keygen");
 let echo: Peer;
@@ -97,4 +100,46 @@ test("a script reads the same as events", skip, async () => {
   assert.ok(back.seconds > 0);
   // That the server cannot be reached is told once, however often it is tried.
   assert.equal(run.stderr().match(/refused the connection; trying again/g)?.length, 1);
+});
+
+test("a changed host key is final: callers are closed, and the status is 255", skip, async () => {
+  await using stage = await faultStage();
+  await using run = await startFairlead(["-L", `0:${stage.to}`, ...serverOptions(stage.sshd)]);
+  await using held = await holdOpen(run.ports[0] ?? 0, 1);
+  await stage.changeHostKey();
+  await stage.sshd.down();
+  await held.allEnded(performance.now());
+  const waiting = transfer(run.ports[0] ?? 0, { send: 10, timeout: 20_000 });
+  waiting.catch(() => {});
+  await stage.sshd.up();
+  assert.deepEqual(await run.closed, { status: 255, signal: null });
+  await assert.rejects(waiting, { code: "ECONNRESET" });
+  const lines = run.lines();
+  assert.match(lines.at(-1) ?? "", /^fairlead: .*host key.*changed/i);
+  assert.ok(
+    lines.some((line) => /-L \d+ #2 from .*: .*host key.*changed/i.test(line)),
+    lines.join("\n"),
+  );
+});
+
+test("a port that the server still holds is asked for until it lets go", skip, async () => {
+  await using stage = await faultStage();
+  const port = await freePort();
+  await using run = await startFairlead([
+    ...["-R", `${port}:${stage.to}`, ...serverOptions(stage.reach)],
+  ]);
+  const [holder = 0] = stage.sshd.sessions();
+  const talks = async () => (await transfer(port, { send: 1_000 })).bytes === 1_000;
+  assert.ok(await talks());
+  // The client loses its connection, and the server does not hear of it.
+  stage.path.desert();
+  await waitFor(() => run.lines().some((line) => /asking until it lets go/.test(line)));
+  await sleep(1_000);
+  assert.ok(stage.sshd.sessions().includes(holder));
+  assert.ok(run.running());
+  process.kill(holder, "SIGKILL");
+  await waitFor(() =>
+    run.lines().some((line) => line.includes(`listens on localhost:${port} again`))
+  );
+  assert.ok(await talks());
 });

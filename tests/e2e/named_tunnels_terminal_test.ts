@@ -73,3 +73,27 @@ for (const columns of [80, 200]) {
     });
   }
 }
+
+test(
+  "Ctrl-C during up gives up what is not up yet, and what was up before goes on",
+  skip,
+  async () => {
+    assert.equal((await stage.run("up", "web")).status, 0);
+    await using terminal = await openTerminal(stage.home, 80);
+    const [program, first] = programCommand();
+    sshd.kill("SIGSTOP");
+    try {
+      await terminal.run(["env", "-C", stage.home.path, program, ...first, "up"]);
+      const seen = await terminal.until(/^fairlead: mail: connecting …$/m);
+      assert.match(seen, /^fairlead: web: open$/m);
+      await terminal.press("C-c");
+      const { status, screen } = await terminal.end();
+      assert.equal(status, 130, screen);
+      assert.doesNotMatch(screen, /connecting|error/);
+      const { tunnels } = await stage.status();
+      assert.deepEqual(tunnels.map(({ name, state }) => [name, state]), [["web", "open"]]);
+    } finally {
+      sshd.kill("SIGCONT");
+    }
+  },
+);

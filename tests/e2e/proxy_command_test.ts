@@ -8,7 +8,7 @@ import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { configure, type LogRecord, reset } from "@logtape/logtape";
 import { connect, type ConnectOptions, type FairleadError } from "../../mod.ts";
-import { programCommand, scriptCommand, serverOptions } from "../support/fairlead.ts";
+import { scriptCommand } from "../support/fairlead.ts";
 import { forwardInChild, optionsFor } from "../support/hops.ts";
 import { sshOptions, type SshServer } from "../support/ssh_server.ts";
 import { startSshd } from "../support/sshd.ts";
@@ -21,7 +21,15 @@ import {
   sinkServer,
   transfer,
 } from "../support/tcp.ts";
-import { descendants, run, signalProcess, skipUnless, tempDir, waitFor } from "../support/tools.ts";
+import {
+  descendants,
+  quote,
+  run,
+  signalProcess,
+  skipUnless,
+  tempDir,
+  waitFor,
+} from "../support/tools.ts";
 
 const skip = skipUnless("sshd", "ssh", "ssh-keygen");
 const MB = 1_000_000;
@@ -33,9 +41,6 @@ before(async () => {
   if (skip.skip === undefined) [sshd, hop] = await Promise.all([startSshd(), startSshd()]);
 });
 after(() => Promise.all([sshd?.stop(), hop?.stop()]));
-
-const quote = (words: readonly string[]) =>
-  words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(" ");
 
 const address = ({ host, port }: SshServer) => `${host}:${port}`;
 
@@ -81,11 +86,6 @@ function zombies(): string[] {
 const ways: [string, () => string][] = [
   ["a command as nc is one", () => pipeTo(sshd)],
   ["ssh -W", () => quote(["ssh", ...sshOptions(hop), "-W", address(sshd), hop.host])],
-  ["fairlead -W", () => {
-    const [program, args] = programCommand();
-    const options = serverOptions(hop);
-    return quote([program, ...args, "-W", address(sshd), ...options]);
-  }],
 ];
 
 for (const [name, command] of ways) {

@@ -2,16 +2,14 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect as connectTcp, createServer, type Socket } from "node:net";
-import process from "node:process";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect, type Tunnel, type TunnelOptions } from "../../lib/tunnel/tunnel.ts";
 import { type HeldOpen, holdOpen, type SteadyCallers, steadyCallers } from "../support/callers.ts";
-import { serverOptions, startFairlead } from "../support/fairlead.ts";
 import { type FaultStage, faultStage } from "../support/fault_stage.ts";
 import type { Direction } from "../support/faulty_path.ts";
 import { patternReceived, questionAnswer, transfer } from "../support/tcp.ts";
-import { freePort, skipUnless, waitFor } from "../support/tools.ts";
+import { skipUnless, waitFor } from "../support/tools.ts";
 
 const skip = skipUnless("sshd", "ssh-keygen");
 /** Milliseconds that users are promised between the server's return and the first new byte. */
@@ -170,48 +168,6 @@ test("a connection that the path forgot is left for a new one", skip, async () =
   assert.ok(await held.allEnded(noticed) < AT_ONCE);
   assert.ok(await callers.firstByteAfter(noticed) < PROMISE);
   await nobodyRefused(scenery);
-});
-
-test("a changed host key is final: callers are closed, and the status is 255", skip, async () => {
-  await using stage = await faultStage();
-  await using run = await startFairlead(["-L", `0:${stage.to}`, ...serverOptions(stage.sshd)]);
-  await using held = await holdOpen(run.ports[0] ?? 0, 1);
-  await stage.changeHostKey();
-  await stage.sshd.down();
-  await held.allEnded(performance.now());
-  const waiting = transfer(run.ports[0] ?? 0, { send: 10, timeout: 20_000 });
-  waiting.catch(() => {});
-  await stage.sshd.up();
-  assert.deepEqual(await run.closed, { status: 255, signal: null });
-  await assert.rejects(waiting, { code: "ECONNRESET" });
-  const lines = run.lines();
-  assert.match(lines.at(-1) ?? "", /^fairlead: .*host key.*changed/i);
-  assert.ok(
-    lines.some((line) => /-L \d+ #2 from .*: .*host key.*changed/i.test(line)),
-    lines.join("\n"),
-  );
-});
-
-test("a port that the server still holds is asked for until it lets go", skip, async () => {
-  await using stage = await faultStage();
-  const port = await freePort();
-  await using run = await startFairlead([
-    ...["-R", `${port}:${stage.to}`, ...serverOptions(stage.reach)],
-  ]);
-  const [holder = 0] = stage.sshd.sessions();
-  const talks = async () => (await transfer(port, { send: 1_000 })).bytes === 1_000;
-  assert.ok(await talks());
-  // The client loses its connection, and the server does not hear of it.
-  stage.path.desert();
-  await waitFor(() => run.lines().some((line) => /asking until it lets go/.test(line)));
-  await sleep(1_000);
-  assert.ok(stage.sshd.sessions().includes(holder));
-  assert.ok(run.running());
-  process.kill(holder, "SIGKILL");
-  await waitFor(() =>
-    run.lines().some((line) => line.includes(`listens on localhost:${port} again`))
-  );
-  assert.ok(await talks());
 });
 
 test("of 50 parked callers 10 give up: 40 are served in order, 10 forgotten", skip, async () => {

@@ -7,6 +7,7 @@ import { after, before, test } from "node:test";
 import {
   type Fairlead,
   programCommand,
+  programRuntime,
   serverOptions,
   startFairlead,
 } from "../support/fairlead.ts";
@@ -96,6 +97,22 @@ for (const [signal, status] of Object.entries(STATUSES)) {
     assert.deepEqual(run.lines(), []);
   });
 }
+
+test("a signal that is ignored from the start, as under nohup, stays ignored", skip, async () => {
+  const [program, before] = programCommand();
+  const ignoring = ["-c", 'trap "" HUP; exec "$0" "$@"', program, ...before];
+  await using run = await startFairlead(
+    ["-L", `0:${echo.host}:${echo.port}`, ...serverOptions(sshd)],
+    { env: home.env, command: ["sh", ignoring] },
+  );
+  run.kill("SIGHUP");
+  // Node undoes it before any program runs.
+  if (programRuntime() === "node") return void await endsWith(run, STATUSES.SIGHUP);
+  run.kill("SIGHUP");
+  (await connected(run)).destroy();
+  run.kill("SIGTERM");
+  await endsWith(run, STATUSES.SIGTERM);
+});
 
 test("after a signal nothing is accepted any more, and what is open finishes", skip, async () => {
   await using peer = await questionAnswer({ answerBytes: 3 * MIB, seed: 3 });

@@ -7,7 +7,14 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
-import { fairlead, programCommand, programRuntime, serverOptions } from "../support/fairlead.ts";
+import { connect } from "../../mod.ts";
+import {
+  connectOptions,
+  fairlead,
+  programCommand,
+  programRuntime,
+  serverOptions,
+} from "../support/fairlead.ts";
 import { emptyHome, type Home } from "../support/home.ts";
 import { sshOptions, type SshServer, startSshd } from "../support/sshd.ts";
 import {
@@ -18,8 +25,9 @@ import {
   questionAnswer,
   refusingPort,
   serverEndsFirst,
+  transfer,
 } from "../support/tcp.ts";
-import { run, skipUnless, waitFor } from "../support/tools.ts";
+import { descendants, quote, run, skipUnless, waitFor } from "../support/tools.ts";
 
 const skip = skipUnless("sshd", "ssh", "ssh-keygen");
 const BYTES = 3_000_000;
@@ -182,4 +190,26 @@ test("a signal ends it at once", skip, async () => {
   process.kill(io.child.pid as number, "SIGHUP");
   assert.deepEqual([await io.exited, io.stderr()], [129, ""]);
   io.child.stdin.destroy();
+});
+
+test("-W is the proxy command of another one, which it ends with", skip, async () => {
+  // Those of the servers come and go with their connections.
+  const ours = () => {
+    const servers = [sshd.pid, second.pid].flatMap(descendants).map(({ pid }) => pid);
+    return descendants(process.pid).map(({ pid }) => pid).filter((pid) => !servers.includes(pid));
+  };
+  const others = ours();
+  const [program, first] = programCommand();
+  const to = `${second.host}:${second.port}`;
+  const proxyCommand = quote([program, ...first, "-W", to, ...serverOptions(sshd)]);
+  await using peer = await questionAnswer({ answerBytes: BYTES, seed: 7 });
+  {
+    await using tunnel = await connect({ ...connectOptions(second), proxyCommand });
+    const { port } = await tunnel.forwardLocal(`127.0.0.1:0:${peer.host}:${peer.port}`);
+    const { bytes, sha256 } = await transfer(port, { send: BYTES, seed: 5 });
+    assert.deepEqual({ bytes, sha256 }, patternReceived(BYTES, 7));
+    assert.deepEqual(await peer.received(), patternReceived(BYTES, 5));
+    assert.notDeepEqual(ours(), others);
+  }
+  assert.deepEqual(ours(), others);
 });

@@ -308,7 +308,7 @@ test(
     const tunnel = `tunnels: { mail: { host: 127.0.0.1, forwards: [local: "0:${toPeer()}"] } }\n`;
     const file = defaultsFor(sshd) + tunnel;
     await writeFile(join(home.path, "fairlead.yaml"), file, { mode: 0o600 });
-    const used = here(permissionsFor("`status`"), { $XDG_RUNTIME_DIR: own });
+    const used = here(permissionsFor("`up --foreground`"), { $XDG_RUNTIME_DIR: own });
     const ask = async (flags: readonly string[], ...args: string[]) => {
       const [program, before] = command(flags);
       const { status, stdout, stderr } = await run(program, [...before, ...args], {

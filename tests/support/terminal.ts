@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Home } from "./home.ts";
 import { said } from "./secrets.ts";
-import { need, run, start, type Stoppable, stoppable, waitFor } from "./tools.ts";
+import { need, quote, run, start, type Stoppable, stoppable, waitFor } from "./tools.ts";
 
 /** A terminal and who sits at it. */
 export interface Terminal extends Stoppable {
@@ -75,7 +75,7 @@ export async function openTerminal(home: Home, columns = 100): Promise<Terminal>
   return stoppable<Omit<Terminal, keyof Stoppable>>({
     run: async (command, options = {}) => {
       const input = options.stdin === undefined ? "" : ` <${options.stdin}`;
-      await writeFile(script, `exec ${command.map(quoted).join(" ")}${input}\n`);
+      await writeFile(script, `exec ${quote(command)}${input}\n`);
       await tmux("send-keys", "-R", "-t", "test");
       await tmux("clear-history");
       // The modes are asked for before the shell can put them right.
@@ -95,8 +95,4 @@ export async function openTerminal(home: Home, columns = 100): Promise<Terminal>
       return { status, screen: shown, echo: / echo\b/.test(shown) };
     },
   }, stop);
-}
-
-function quoted(word: string): string {
-  return `'${word.replaceAll("'", `'\\''`)}'`;
 }

@@ -264,6 +264,18 @@ export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
   }
 }
 
+/** Kills a process and whatever it started: all that sshd has for one connection, for example. */
+export function killSession(pid: number | undefined): void {
+  if (pid === undefined) throw new Error("there is no such session");
+  for (const each of descendants(pid)) signalProcess(each.pid, "SIGKILL");
+  signalProcess(pid, "SIGKILL");
+}
+
+/** A command line for a shell, of words in which nothing is special. */
+export function quote(words: readonly string[]): string {
+  return words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(" ");
+}
+
 /** All processes that run now. */
 export function processes(): Process[] {
   let names: string[];
