@@ -62,8 +62,9 @@ command ends once every one is up.
   -q, -v               say less, or more
 
 Ctrl-C gives up what is not up yet. A link that is lost is waited for, and a
-forward that could not listen is tried again. Status: 0 when all of it is up, 255 when any
-tunnel or forward is not, 2 when the file or the command line is wrong.
+forward that could not listen is tried again. Status: 0 when all of it is up,
+255 when any tunnel or forward is not, 2 when the file or the command line is
+wrong.
 See also: fairlead status, logs, reload, down.
 `;
 
