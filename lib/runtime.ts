@@ -226,11 +226,13 @@ function denoArguments({ mainModule, permissions }: Deno): string[] {
     const words = readFileSync("/proc/self/cmdline", "utf8").split("\0").slice(1, -1);
     return words.slice(0, words.length - process.argv.slice(2).length);
   } catch {
-    // No /proc, as on macOS: the permissions that were given whole, and the configuration that
-    // lies beside the program.
-    const given = DENO_PERMISSIONS.filter((name) =>
-      permissions.querySync({ name }).state === "granted"
-    );
+    // No /proc, as on macOS, and as where not everything is permitted: the permissions that were
+    // given whole, and the configuration that lies beside the program. What --deny-net and the like
+    // take away cannot be asked for: the other process must not have it again.
+    const given = DENO_PERMISSIONS.filter((name) => {
+      const { state, partial } = permissions.querySync({ name });
+      return state === "granted" && partial !== true;
+    });
     return ["run", "--no-prompt", ...given.map((name) => `--allow-${name}`), mainModule];
   }
 }

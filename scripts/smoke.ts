@@ -31,6 +31,8 @@ const CHECKS: readonly Check[] = [
   // The main job: a server, a forward through it, and mail that is read through that.
   { args: ["demo"], status: 0, says: /listening on|mail/ },
   { args: ["-F", "none", "-G", "me@other.example.com"], status: 0, says: /^user me$/m },
+  // What reads fairlead.yaml.
+  { args: ["schema"], status: 0, says: /"\$schema"/ },
   { args: ["--nonsense"], status: 2, says: /--nonsense/ },
   // Nobody listens there.
   {

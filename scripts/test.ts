@@ -41,7 +41,7 @@ const BATCHES = 6 * PROCESSES;
 const OPTION = /^--(?:long|install|e2e|no-ffi|cipher=.+|program=.+)$/;
 
 const STARTS_PROGRAM =
-  /import \{[^}]*\b(?:fairlead|startFairlead|programCommand)\b[^}]*\} from "[^"]*support\/fairlead\.ts"/;
+  /import \{[^}]*\b(?:fairlead|startFairlead|programCommand|namedTunnelsStage)\b[^}]*\} from "[^"]*support\/(?:fairlead|named_tunnels_stage)\.ts"/;
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 

@@ -32,6 +32,10 @@ test("tunnels and groups of the nearest file are offered, and of a broken one no
     assert.deepEqual(offered(["up"], "m").map((one) => one.trim()), ["mail"]);
     assert.ok(offered(["up"], "--f").some((one) => one.startsWith("--foreground")));
     assert.ok(!offered(["init"]).some((one) => one.trim() === "mail"));
+    const other = join(inner, "other.yaml");
+    await writeFile(other, "version: 1\ntunnels: { proxy: { host: c } }\n", { mode: 0o600 });
+    assert.deepEqual(offered(["up", "--config", other], "p"), ["proxy"]);
+    assert.deepEqual(offered(["up", "--config", other], "m"), []);
     await writeFile(file, "version: [", { mode: 0o600 });
     assert.ok(!offered(["up"]).some((one) => one.trim() === "mail"));
   } finally {

@@ -10,6 +10,9 @@ import { answer, readQuestion } from "../lib/cli/complete.ts";
 import { splitLine } from "../lib/cli/complete_words.ts";
 import { completionScript } from "../lib/cli/completion_scripts.ts";
 import { RULES } from "../lib/cli/rules.ts";
+import { COMMON_RULES } from "../lib/cli/subcommand.ts";
+import { SUBCOMMAND_RULES } from "../lib/cli/subcommand_rules.ts";
+import { SUBCOMMANDS } from "../lib/cli/subcommands.ts";
 import { KEYWORDS } from "../lib/ssh_config/keyword_table.ts";
 import { knownNames } from "../lib/ssh_config/known_names.ts";
 import { emptySettings } from "../lib/ssh_config/settings.ts";
@@ -114,6 +117,8 @@ test("the values of options are offered, in the next word and in the same one", 
     "KexAlgorithms=+curve25519-sha256@libssh.org",
   ]);
   assert.deepEqual(words("key-p", "-Q"), ["key-plain"]);
+  assert.deepEqual(words("c", "-O"), ["check", "cancel", "conninfo", "channels"]);
+  assert.deepEqual(words("-S/tmp"), ["files 2"]);
   assert.deepEqual(words("--connections=a"), ["--connections=auto"]);
   assert.deepEqual(words("", "with", "--ready"), ["bind", "dial"]);
   assert.deepEqual(words("", "--password"), ["env:"]);
@@ -141,6 +146,24 @@ test("first words are offered as the first word alone", () => {
   assert.deepEqual(words("com", "-v"), []);
   assert.deepEqual(words("f", "completions"), ["fish"]);
   assert.deepEqual(words("--k", "demo"), ["--keep"]);
+});
+
+test("each command of named tunnels offers the options that it reads, and their values", () => {
+  for (const word of Object.keys(SUBCOMMANDS)) {
+    const rules = [...SUBCOMMAND_RULES[word] ?? [], ...COMMON_RULES];
+    const names = rules.flatMap(({ flags }) => flags.replace(/ <.*/, "").split(", "));
+    assert.deepEqual(words("-", word), names, word);
+  }
+  assert.deepEqual(words("--fo", "up", "mail", "--metrics", "0"), ["--foreground"]);
+  assert.deepEqual(words("", "up", "--metrics"), [], "an address is no tunnel");
+  assert.deepEqual(words("", "add", "mail", "-L"), []);
+  assert.deepEqual(words("~/x", "up", "--config"), ["files 0"]);
+  assert.deepEqual(words("--config=~/x", "reload"), ["files 9"]);
+  assert.deepEqual(words("", "init"), ["files 0"]);
+  assert.deepEqual(words("la", "import", "-F", config), ["last"]);
+  assert.deepEqual(words("-", "import", "--", "ssh"), ["command 1"]);
+  assert.deepEqual(words("", "up", "--"), []);
+  for (const shell of SHELLS) assert.deepEqual(offered(shell, "m", "restart"), [], shell);
 });
 
 test("hosts are those of ssh_config and known_hosts, of -F's file where it is given", () => {

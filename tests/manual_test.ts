@@ -8,7 +8,12 @@ import { manualPage } from "../lib/cli/manual.ts";
 import { OPTION_TEXTS } from "../lib/cli/manual_options.ts";
 import { helpText } from "../lib/cli/options.ts";
 import { entry, paragraphs } from "../lib/cli/roff.ts";
+import { SUBCOMMAND_RULES } from "../lib/cli/subcommand_rules.ts";
+import { SUBCOMMANDS } from "../lib/cli/subcommands.ts";
 import { withHelpText } from "../lib/cli/with_options.ts";
+import { CONFIG_NAMES } from "../lib/config/find.ts";
+import { logFilePath } from "../lib/control/log_file.ts";
+import { controlSocketPath } from "../lib/control/socket_path.ts";
 import { need, run, skipUnless, tempDir } from "./support/tools.ts";
 
 /** The names and arguments of options, as --help lists them: `-L <forward>`. */
@@ -51,9 +56,32 @@ test("every first word is in the synopsis", () => {
   }
 });
 
+test("every command has its options on the page, and the files are those of the code", async () => {
+  const page = manualPage().replaceAll("\\fB", "").replaceAll("\\-", "-")
+    .replace(/ \\fI([^\\]*)\\fR/g, " <$1>").replaceAll("\\fR", "").replaceAll("\\(ti", "~");
+  for (const word of Object.keys(SUBCOMMANDS)) {
+    const [, text = ""] = new RegExp(`^\\.TP\\n${word}\\n((?!\\.TP)[^]*?)^\\.(?:TP|SH)`, "m")
+      .exec(page) ?? [];
+    for (const { flags, help } of SUBCOMMAND_RULES[word] ?? []) {
+      assert.ok(text.includes(`${flags}: ${help}.`), `${word} ${flags} in ${text}`);
+    }
+  }
+  const [, files = ""] = /^\.SH FILES\n([^]*?)^\.SH/m.exec(page) ?? [];
+  await using folder = await tempDir();
+  const places = [
+    ...CONFIG_NAMES,
+    logFilePath({ XDG_STATE_HOME: "$XDG_STATE_HOME" }),
+    controlSocketPath({ XDG_RUNTIME_DIR: folder.path }).replace(folder.path, "$XDG_RUNTIME_DIR"),
+  ];
+  for (const name of places) {
+    assert.ok(files.includes(name), `${name} in ${files}`);
+  }
+});
+
 test("the page is ASCII, and its only requests are those that were meant", () => {
   const page = manualPage();
   assert.match(page, /^[\x20-\x7e\n]*$/);
+  assert.doesNotMatch(page, /\\\(ga/, "a mark that ends on another line is none");
   const requests = new Set([...page.matchAll(/^[.'](\S+)/gm)].map(([, request]) => request));
   const known = ['\\"', "TH", "nh", "ad", "SH", "PP", "TP", "IP", "br", "RS", "RE", "EX", "EE"];
   assert.deepEqual([...requests].filter((request) => !known.includes(request ?? "")), []);

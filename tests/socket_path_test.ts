@@ -4,7 +4,9 @@ import { chownSync, existsSync, mkdirSync, renameSync, symlinkSync } from "node:
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
+import { keptMetrics, serveInFront } from "../lib/cli/background_process.ts";
 import { controlSocketPath } from "../lib/control/socket_path.ts";
+import { Supervisor } from "../lib/control/supervisor.ts";
 import { tempDir } from "./support/tools.ts";
 
 /** Nobody's number, on every system. */
@@ -42,4 +44,18 @@ test("a path that no Unix socket can have is refused, and says what to do", () =
     hint: /shorter path/,
   });
   assert.equal(existsSync(XDG_RUNTIME_DIR), false, "and nothing is made");
+});
+
+test("where there are no Unix sockets, up --foreground keeps its tunnels without one", async () => {
+  const supervisor = new Supervisor({ version: "1.0.0" });
+  const actions = keptMetrics(() => supervisor.status(), { event: () => {}, warn: () => {} });
+  const { getuid } = process;
+  try {
+    // As on Windows.
+    Object.assign(process, { getuid: undefined });
+    assert.throws(() => controlSocketPath(), { hint: "fairlead up --foreground does without" });
+    assert.equal(await serveInFront(supervisor, actions), undefined);
+  } finally {
+    Object.assign(process, { getuid });
+  }
 });

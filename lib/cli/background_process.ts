@@ -12,10 +12,11 @@ import { sayStarted } from "../control/start.ts";
 import type { Status } from "../control/status.ts";
 import { Supervisor } from "../control/supervisor.ts";
 import type { TcpAddress } from "../dialer.ts";
-import { codeOf, messageOf } from "../errors.ts";
+import { codeOf, FairleadError, messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
 import type { MetricsServer } from "../control/metrics_server.ts";
 import { startMetrics } from "./metrics_option.ts";
+import { permissionError } from "./permissions.ts";
 import { type StopSignal, stopSignal } from "./signals.ts";
 import { VERSION } from "./version.ts";
 
@@ -32,8 +33,13 @@ const FORCE_TIMEOUT = 1_000;
  * @returns The exit status.
  */
 export async function runInBackground(): Promise<number> {
-  process.chdir("/");
-  const file = new LogFile(logFilePath());
+  let file: LogFile;
+  try {
+    process.chdir("/");
+    file = new LogFile(logFilePath());
+  } catch (error) {
+    return await failToStart(error);
+  }
   logInto(file);
   for (const event of ["uncaughtException", "unhandledRejection"] as const) {
     process.on(event, (error: unknown) => {
@@ -54,16 +60,16 @@ export async function runInBackground(): Promise<number> {
   try {
     server = await serve(supervisor, metrics);
   } catch (error) {
+    if (codeOf(error) !== "address-in-use") return await failToStart(error);
     // Another one was faster, and will be asked.
-    const served = codeOf(error) === "address-in-use";
-    sayStarted(served ? undefined : error);
-    return served ? 0 : 255;
+    await sayStarted();
+    return 0;
   }
   log.info("fairlead {version} keeps tunnels, as process {pid}", {
     version: VERSION,
     pid: process.pid,
   });
-  sayStarted();
+  await sayStarted();
   const patience = setTimeout(() => supervisor.size === 0 && end(), PATIENCE);
   stop.first.addEventListener("abort", end);
   await ended;
@@ -74,6 +80,19 @@ export async function runInBackground(): Promise<number> {
   log.info("process {pid} ends", { pid: process.pid });
   file.close();
   return stop.first.aborted ? stop.status() : 0;
+}
+
+/** @returns The exit status. */
+async function failToStart(error: unknown): Promise<number> {
+  const refused = permissionError(error);
+  await sayStarted(
+    refused === undefined ? error : new FairleadError(refused.message, {
+      code: "not-permitted",
+      hint: "the background process is permitted what was given whole: not --allow-write=… but " +
+        "--allow-write; fairlead up --foreground does with less",
+    }),
+  );
+  return 255;
 }
 
 /**
@@ -92,6 +111,26 @@ export function serve(
     version: VERSION,
     serves: "tunnels",
   });
+}
+
+/**
+ * The same for a process in front, which can do without: on Windows no other command sees it.
+ *
+ * @param supervisor The tunnels.
+ * @param actions What the process does besides.
+ * @returns The control socket; undefined where there can be none.
+ * @throws {FairleadError} Where another process keeps this user's tunnels.
+ */
+export async function serveInFront(
+  supervisor: Supervisor,
+  actions: KeptMetrics,
+): Promise<ControlServer | undefined> {
+  try {
+    return await serve(supervisor, actions);
+  } catch (error) {
+    if (codeOf(error) === "not-supported") return undefined;
+    throw error;
+  }
 }
 
 /** The metrics of a process that keeps named tunnels. */

@@ -40,7 +40,8 @@ interface CheckOptions extends FileOptions {
   connect: boolean;
 }
 
-const RULES: readonly Rule<CheckOptions>[] = [
+/** The options that `check` has besides the common ones. */
+export const CHECK_RULES: readonly Rule<CheckOptions>[] = [
   CONFIG_RULE,
   {
     flags: "--connect",
@@ -57,7 +58,7 @@ Looks at tunnels of fairlead.yaml, by their names or groups, or at all: whether
 the file can be used, hosts resolve, keys can be read and host keys are known,
 and ports are free, or who has them. Nothing is connected to without --connect.
 
-${optionLines([...RULES, ...COMMON_RULES])}
+${optionLines([...CHECK_RULES, ...COMMON_RULES])}
 
 Status: 0 all is well, 1 something is wrong, 2 the file or the command line is.
 `;
@@ -75,7 +76,7 @@ export async function runCheck(
   surroundings: Surroundings,
 ): Promise<number> {
   const line = read<CheckOptions>(args, surroundings, {
-    ...{ word: "check", rules: RULES, help: HELP },
+    ...{ word: "check", rules: CHECK_RULES, help: HELP },
     options: { config: undefined, connect: false },
   });
   if (line === undefined) return 0;

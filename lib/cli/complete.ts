@@ -17,10 +17,12 @@
 import process from "node:process";
 import { expandHome } from "../ssh_config/tokens.ts";
 import { FIRST_WORDS, type Shell } from "./commands.ts";
-import { optionsOf, placeOf } from "./complete_place.ts";
+import { type Option, optionsOf, placeOf } from "./complete_place.ts";
 import { type Candidate, offerAt } from "./complete_values.ts";
 import { splitLine } from "./complete_words.ts";
 import { RULES } from "./rules.ts";
+import { COMMON_RULES } from "./subcommand.ts";
+import { SUBCOMMAND_RULES } from "./subcommand_rules.ts";
 import { READY_RULES } from "./with_options.ts";
 
 /** What is asked. */
@@ -80,12 +82,17 @@ export function readQuestion(args: readonly string[]): Question {
 export function answer({ shell, words, current, kept }: Question): string {
   const main = optionsOf(RULES);
   const withOptions = [...optionsOf(READY_RULES), ...main];
-  const firstWords = Object.entries(FIRST_WORDS).filter(([, { words }]) => words !== undefined)
-    .map(([word]) => word);
-  const found = placeOf(words, current, { firstWords, main, with: withOptions });
+  const { with: _, ...others } = FIRST_WORDS;
+  const own = Object.fromEntries(Object.keys(others).map((word) => [word, ownOptions(word)]));
+  const found = placeOf(words, current, { main, with: withOptions, own });
   if (found.place.kind === "command") return `command ${found.place.separators}\n`;
   const configFile = found.configFile === undefined ? undefined : expandHome(found.configFile);
-  const options = words[0] === "with" ? withOptions : main;
+  const [first = ""] = words;
+  const options = first === "with"
+    ? withOptions
+    : Object.hasOwn(own, first)
+    ? own[first] ?? []
+    : main;
   const { before, candidates } = offerAt({ ...found, configFile }, current, options);
   if (candidates === "files") return `files ${Math.max(0, before - kept)}\n`;
   const prefix = current.slice(0, before);
@@ -97,6 +104,11 @@ export function answer({ shell, words, current, kept }: Question): string {
       return `${shell === "bash" || help === "" ? word : `${word}\t${help}`}\n`;
     });
   return `words\n${lines.join("")}`;
+}
+
+function ownOptions(word: string): Option[] {
+  const rules = SUBCOMMAND_RULES[word];
+  return rules === undefined ? [] : optionsOf([...rules, ...COMMON_RULES]);
 }
 
 /** What no shell acts on, wherever in a word it stands; all that anything is called by good people. */
@@ -111,6 +123,8 @@ function fitting(
   return candidates.filter(({ text }) => {
     if (!HARMLESS.test(text)) return false;
     if (text.startsWith(typed)) return true;
+    // fish looks into descriptions as well: what was begun as a name would become an option.
+    if (typed !== "" && text.startsWith("-") && !typed.startsWith("-")) return false;
     // These have rules of their own, and may find a word by its middle.
     return shell === "zsh" || shell === "fish";
   });

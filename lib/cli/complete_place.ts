@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Rule, State } from "./rules.ts";
+import type { Rule } from "./rules.ts";
 
 /** An option, as a command line can have it. */
 export interface Option {
@@ -15,10 +15,13 @@ export interface Option {
   readonly help: string | undefined;
 }
 
+/** What of a rule is shown. */
+export type OptionText = Pick<Rule, "flags" | "help">;
+
 /** What the word at the cursor is. */
 export type Place =
   | { readonly kind: "first" | "destination" | "option" | "separator" | "nothing" }
-  /** A word after a first word that has words of its own. */
+  /** A word after a first word of fairlead's own. */
   | { readonly kind: "argument"; readonly of: string }
   /** The value of an option, behind so many characters of the word. */
   | { readonly kind: "value"; readonly option: string; readonly before: number }
@@ -28,16 +31,16 @@ export type Place =
 /** The cursor, and what was said before it. */
 export interface Found {
   readonly place: Place;
-  /** The value of -F, where it was given. */
+  /** The value of -F, or of --config, where it was given. */
   readonly configFile: string | undefined;
 }
 
-/** The options of two kinds of command lines. */
+/** The options of the kinds of command lines. */
 export interface Grammars {
-  /** First words with words of their own. */
-  readonly firstWords: readonly string[];
   readonly main: readonly Option[];
   readonly with: readonly Option[];
+  /** Those of the other first words, where they have any. */
+  readonly own: Readonly<Record<string, readonly Option[]>>;
 }
 
 /**
@@ -46,7 +49,7 @@ export interface Grammars {
  * @param rules The rules.
  * @returns An option for each.
  */
-export function optionsOf<Reading extends State>(rules: readonly Rule<Reading>[]): Option[] {
+export function optionsOf(rules: readonly OptionText[]): Option[] {
   return rules.map(({ flags, help }) => {
     const [, names = "", argument] = /^(.*?)(?: <(.*)>)?$/.exec(flags) ?? [];
     return { names: names.split(", "), argument, help };
@@ -68,8 +71,8 @@ export function placeOf(words: readonly string[], current: string, grammars: Gra
     return { place: kind === "first" ? { kind } : optionAt(current, grammars.main), ...NOTHING };
   }
   if (first === "with") return walk(more, current, grammars.with, { local: true });
-  if (grammars.firstWords.includes(first)) {
-    return { place: { kind: "argument", of: first }, ...NOTHING };
+  if (Object.hasOwn(grammars.own, first)) {
+    return walkOwn(first, more, current, grammars.own[first] ?? []);
   }
   return walk(words, current, grammars.main, { local: false });
 }
@@ -113,6 +116,37 @@ function walk(
   if (!destination) return found({ kind: "destination" });
   return found({ kind: local ? "separator" : "nothing" });
 }
+
+/** The same after another first word, where options stand among what else there is. */
+function walkOwn(
+  first: string,
+  words: readonly string[],
+  current: string,
+  options: readonly Option[],
+): Found {
+  let configFile: string | undefined;
+  let waiting: string | undefined;
+  const found = (place: Place): Found => ({ place, configFile });
+  for (const word of words) {
+    if (waiting !== undefined) {
+      if (NAMES_FILE.has(waiting)) configFile = word;
+      waiting = undefined;
+    } else if (word === "--") {
+      // The one command that is read: ssh's.
+      return found(first === "import" ? { kind: "command", separators: 1 } : { kind: "nothing" });
+    } else {
+      const { option, value } = word.startsWith("-") ? readOption(word, options) : {};
+      if (option !== undefined && value === undefined) waiting = option;
+      if (option !== undefined && NAMES_FILE.has(option)) configFile = value;
+    }
+  }
+  if (waiting !== undefined) return found({ kind: "value", option: waiting, before: 0 });
+  const place = current.startsWith("-") ? optionAt(current, options) : undefined;
+  return found(place?.kind === "value" ? place : { kind: "argument", of: first });
+}
+
+/** Options that name the file which names come from. */
+const NAMES_FILE: ReadonlySet<string> = new Set(["-F", "--config"]);
 
 /** @returns The option that takes a value, and the value where it is in the same word. */
 function readOption(

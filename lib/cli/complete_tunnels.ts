@@ -14,13 +14,14 @@ export interface TunnelName {
 }
 
 /**
- * The names of the nearest fairlead.yaml, each once.
+ * The names of a fairlead.yaml, each once.
  *
+ * @param file What --config names; the nearest one where it was not given.
  * @returns Nothing where there is no file, or a broken one: a Tab key is no place to say so.
  */
-export function tunnelNames(): TunnelName[] {
+export function tunnelNames(file: string | undefined): TunnelName[] {
   try {
-    const surroundings = { cwd: process.cwd(), home: homedir(), environment: process.env };
+    const surroundings = { file, cwd: process.cwd(), home: homedir(), environment: process.env };
     const { tunnels } = loadConfig(surroundings);
     const groups = new Set(tunnels.flatMap((tunnel) => tunnel.groups));
     return [

@@ -8,9 +8,10 @@ import { networkInterfaces } from "node:os";
 import process from "node:process";
 import { KEYWORDS } from "../ssh_config/keyword_table.ts";
 import { FIRST_WORDS } from "./commands.ts";
-import { tunnelNames } from "./complete_tunnels.ts";
 import { hostNames } from "./complete_hosts.ts";
 import type { Found, Option } from "./complete_place.ts";
+import { tunnelNames } from "./complete_tunnels.ts";
+import { CONTROL_COMMANDS } from "./control_command.ts";
 import { answerQuery } from "./query.ts";
 
 /** One word that is offered. */
@@ -26,7 +27,7 @@ export interface Offer {
   readonly candidates: readonly Candidate[] | "files";
 }
 
-/** What a value is completed from, knowing the part of it that is there, and -F. */
+/** What a value is completed from, knowing the part of it that is there, and -F or --config. */
 type Source = (typed: string, configFile: string | undefined) => Offer;
 
 /**
@@ -52,9 +53,15 @@ export function offerAt(found: Found, current: string, options: readonly Option[
     case "separator":
       return plain([{ text: "--", help: "the command follows" }]);
     case "argument": {
-      const { words = {}, takesTunnels = false } = FIRST_WORDS[place.of] ?? {};
-      const listed = Object.entries(words).map(([text, help]) => ({ text, help }));
-      return plain([...takesTunnels ? tunnelNames() : [], ...listed]);
+      const { words = {}, operands } = FIRST_WORDS[place.of] ?? {};
+      if (operands === "files" && !current.startsWith("-")) return files(current, configFile);
+      const hosts = operands === "hosts" ? hostNames(configFile) : [];
+      return plain([
+        ...operands === "tunnels" ? tunnelNames(configFile) : [],
+        ...hosts.map(({ name, help }) => ({ text: name, help })),
+        ...Object.entries(words).map(([text, help]) => ({ text, help })),
+        ...optionNames(options),
+      ]);
     }
     case "value":
       return behind(place.before, current, VALUES[place.option] ?? nothing, configFile);
@@ -73,6 +80,8 @@ const VALUES: Readonly<Record<string, Source>> = {
   "-E": files,
   "-J": (typed, configFile) => elementOf(typed, (host) => destinations(host, configFile)),
   "-o": keywordAndValue,
+  "-S": files,
+  "-O": words(...CONTROL_COMMANDS),
   "-Q": () => plain(namesOf("help")),
   "-c": algorithms("cipher"),
   "-m": algorithms("mac"),
@@ -83,6 +92,9 @@ const VALUES: Readonly<Record<string, Source>> = {
       })),
     ),
   "-B": () => plain(Object.keys(networkInterfaces()).map((text) => ({ text }))),
+  "--config": files,
+  "-w": files,
+  "--write": files,
   "--host-key": variables,
   "--password": variables,
   "--passphrase": variables,

@@ -16,10 +16,19 @@ import type { Output } from "./output.ts";
 /** SSH or forwarding failed; ssh uses the same. */
 const FAILED = 255;
 
-const COMMANDS = ["check", "forward", "cancel", "exit", "stop", "conninfo", "channels"] as const;
-
 /** What a master can be asked for. */
-type Command = typeof COMMANDS[number];
+export const CONTROL_COMMANDS = [
+  "check",
+  "forward",
+  "cancel",
+  "exit",
+  "stop",
+  "conninfo",
+  "channels",
+] as const;
+
+/** One of them. */
+type Command = typeof CONTROL_COMMANDS[number];
 
 /**
  * Reads the argument of `-O`.
@@ -29,15 +38,15 @@ type Command = typeof COMMANDS[number];
  * @throws {UsageError} When there is none of that name.
  */
 export function readControlCommand(value: string): Command {
-  const found = COMMANDS.find((command) => command === value);
+  const found = CONTROL_COMMANDS.find((command) => command === value);
   if (found !== undefined) return found;
   if (value === "proxy") {
     throw new UsageError("-O proxy: fairlead does not speak OpenSSH's multiplexing protocol");
   }
-  const guess = nearest(value, COMMANDS);
+  const guess = nearest(value, CONTROL_COMMANDS);
   throw new UsageError(
     `-O ${value}: Invalid multiplex command`,
-    guess === undefined ? `there are ${COMMANDS.join(", ")}` : `did you mean ${guess}?`,
+    guess === undefined ? `there are ${CONTROL_COMMANDS.join(", ")}` : `did you mean ${guess}?`,
   );
 }
 

@@ -36,7 +36,8 @@ interface ImportOptions extends CommonOptions {
   file: string | undefined;
 }
 
-const RULES: readonly Rule<ImportOptions>[] = [
+/** The options that `import` has besides the common ones. */
+export const IMPORT_RULES: readonly Rule<ImportOptions>[] = [
   {
     flags: "--all",
     help: "every host of ssh_config that has forwards",
@@ -67,7 +68,7 @@ const HELP = `usage: fairlead import [-F file] HOST...    their forwards in ssh_
 Prints a fairlead.yaml with the same forwards. Besides them a host of ssh_config
 stays where it is: its tunnel names the alias.
 
-${optionLines([...RULES, ...COMMON_RULES])}
+${optionLines([...IMPORT_RULES, ...COMMON_RULES])}
 `;
 
 /**
@@ -84,7 +85,7 @@ export async function runImport(
 ): Promise<number> {
   const { own, command } = parts(args);
   const line = read<ImportOptions>(own, surroundings, {
-    ...{ word: "import", rules: RULES, help: HELP },
+    ...{ word: "import", rules: IMPORT_RULES, help: HELP },
     options: { all: false, configFile: undefined, file: undefined },
   });
   if (line === undefined) return 0;

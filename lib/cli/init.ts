@@ -23,7 +23,8 @@ interface InitOptions extends CommonOptions {
   force: boolean;
 }
 
-const RULES: readonly Rule<InitOptions>[] = [
+/** The options that `init` has besides the common ones. */
+export const INIT_RULES: readonly Rule<InitOptions>[] = [
   {
     flags: "--force",
     help: "replace a file that is there",
@@ -38,7 +39,7 @@ const HELP = `usage: ${FORM}
 Writes a fairlead.yaml to begin with, which says in comments what can stand
 there. A file that is there already is left alone.
 
-${optionLines([...RULES, ...COMMON_RULES])}
+${optionLines([...INIT_RULES, ...COMMON_RULES])}
 `;
 
 /**
@@ -54,7 +55,7 @@ export function runInit(
   surroundings: Surroundings,
 ): number {
   const line = read<InitOptions>(args, surroundings, {
-    ...{ word: "init", rules: RULES, help: HELP, options: { force: false } },
+    ...{ word: "init", rules: INIT_RULES, help: HELP, options: { force: false } },
   });
   if (line === undefined) return 0;
   const { options, operands, output } = line;

@@ -6,7 +6,7 @@
 import process from "node:process";
 import { UsageError } from "../errors.ts";
 import { FIRST_WORDS } from "./commands.ts";
-import { optionsOf } from "./complete_place.ts";
+import { optionsOf, type OptionText } from "./complete_place.ts";
 import { OPTION_TEXTS } from "./manual_options.ts";
 import {
   DESCRIPTION,
@@ -15,12 +15,14 @@ import {
   EXAMPLES,
   EXIT_STATUS,
   FILES,
+  NAMED_TUNNELS,
   SIGNALS,
   SYNOPSIS,
   WITH,
 } from "./manual_text.ts";
 import { entry, escaped, inline, paragraphs } from "./roff.ts";
-import { type Rule, RULES, type State } from "./rules.ts";
+import { RULES } from "./rules.ts";
+import { SUBCOMMAND_RULES } from "./subcommand_rules.ts";
 import { VERSION } from "./version.ts";
 import { READY_RULES } from "./with_options.ts";
 
@@ -66,6 +68,7 @@ export function manualPage(): string {
     section("OPTIONS", entries(optionEntries(RULES))),
     section("COMMANDS", entries(commandEntries())),
     section("RUNNING A COMMAND WITH A TUNNEL", paragraphs(WITH) + withOptions()),
+    section("NAMED TUNNELS", paragraphs(NAMED_TUNNELS)),
     section("ENVIRONMENT", entries(ENVIRONMENT)),
     section("FILES", entries(FILES)),
     section("EXIT STATUS", entries(EXIT_STATUS)),
@@ -96,17 +99,25 @@ function withOptions(): string {
 }
 
 /** Every option of --help, in its order. */
-function optionEntries<Reading extends State>(rules: readonly Rule<Reading>[]): Entries {
+function optionEntries(rules: readonly OptionText[]): Entries {
   const options = optionsOf(rules).filter(({ help }) => help !== undefined);
   return options.map(({ names, argument }) => {
-    const tag = names.map((name) => `\`${name}\``).join(", ");
-    const text = OPTION_TEXTS[names[0] ?? ""] ?? "";
-    return [argument === undefined ? tag : `${tag} <${argument}>`, text];
+    return [tagOf(names, argument), OPTION_TEXTS[names[0] ?? ""] ?? ""];
   });
 }
 
 function commandEntries(): Entries {
-  return Object.entries(FIRST_WORDS).map(([word, { help }]) => [`\`${word}\``, sentence(help)]);
+  return Object.entries(FIRST_WORDS).map(([word, { help }]) => {
+    const options = optionsOf(SUBCOMMAND_RULES[word] ?? []).map(({ names, argument, help = "" }) =>
+      `${tagOf(names, argument)}: ${help}.`
+    );
+    return [`\`${word}\``, [sentence(help), ...options].join("\n\n")];
+  });
+}
+
+function tagOf(names: readonly string[], argument: string | undefined): string {
+  const tag = names.map((name) => `\`${name}\``).join(", ");
+  return argument === undefined ? tag : `${tag} <${argument}>`;
 }
 
 function sentence(words: string): string {

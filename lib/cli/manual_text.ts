@@ -66,6 +66,34 @@ alone only SIGTERM and SIGHUP are passed on in a terminal's foreground, since Ct
 has reached the command already. Connections that are open at its end get 5 seconds.
 `;
 
+/** What the commands of named tunnels have in common. */
+export const NAMED_TUNNELS = `
+The file \`fairlead.yaml\` says which tunnels a project needs: each has a name, the
+host that it leads to, and its forwards as ssh writes them or in parts.
+\`fairlead init\` writes one to begin with, \`fairlead import\` makes one of what ssh
+forwards, and \`fairlead schema\` has every key.
+
+    version: 1
+    tunnels:
+      mail:
+        host: me@other.example.com
+        forwards:
+          - local: 1100:mail.example.com:110
+          - { name: db, local: 0, to: "db.internal:5432" }
+
+It is the nearest one, in the working folder or above, or else the user's own; nobody
+else may be able to write it. <name> is the name of a tunnel, or of a group of them;
+without one all are meant.
+
+\`fairlead up\` ends once every tunnel is up. A background process of the user's keeps
+them; it begins with the first \`up\` and ends with the last \`down\`. With
+\`up --foreground\` there is none. The other commands ask it by its control socket,
+which nobody else can connect to. \`fairlead logs\` shows what it has logged, also
+when it has ended.
+
+\`--json\`, \`-q\`, \`-v\` and \`-h\` can be given to each of these commands.
+`;
+
 /** Tags of a list, and what is said of them. */
 export type Entries = readonly (readonly [tag: string, text: string])[];
 
@@ -100,6 +128,10 @@ export const ENVIRONMENT: Entries = [
   ],
   ["`SSH_AUTH_SOCK`", "The socket of the agent, unless IdentityAgent names another."],
   ["`TERM`", "Where it is `dumb`, nothing is coloured."],
+  [
+    "`XDG_CONFIG_HOME`, `XDG_RUNTIME_DIR`, `XDG_STATE_HOME`",
+    "Where the user's own `fairlead.yaml`, the control socket and the log are; see below.",
+  ],
 ];
 
 /** FILES. */
@@ -116,11 +148,28 @@ export const FILES: Entries = [
     "`~/.ssh/id_rsa`, `~/.ssh/id_ecdsa`, `~/.ssh/id_ed25519`",
     "Private keys that are tried where none is named.",
   ],
+  [
+    "`fairlead.yaml`, `fairlead.yml`",
+    "Named tunnels: in the working folder, or the nearest folder above.",
+  ],
+  [
+    "`$XDG_CONFIG_HOME/fairlead/fairlead.yaml`",
+    "The user's own, where there is no other; in `~/.config` where the variable is not set, on Windows in `%APPDATA%`.",
+  ],
+  [
+    "`$XDG_RUNTIME_DIR/fairlead/control.sock`",
+    "Where the background process of named tunnels is controlled; `fairlead-`<uid>`/control.sock` in the folder for temporary files where the variable is not set.",
+  ],
+  [
+    "`$XDG_STATE_HOME/fairlead/fairlead.log`",
+    "What it has logged, as JSON, one object a line; in `~/.local/state` where the variable is not set. Of three older files the newest is `fairlead.log.1`.",
+  ],
 ];
 
 /** EXIT STATUS. */
 export const EXIT_STATUS: Entries = [
   ["`0`", "Done."],
+  ["`1`", "`fairlead check` found something that is wrong."],
   ["`2`", "The command line or a configuration file is wrong."],
   ["`255`", "SSH or forwarding failed."],
   ["`128`+<n>", "Ended by signal <n>."],

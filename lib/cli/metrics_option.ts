@@ -32,12 +32,24 @@ export async function startMetrics(
   // HTTP takes some milliseconds of the start: most runs need none.
   const { serveMetrics } = await import("../control/metrics_server.ts");
   const server = await serveMetrics(address, status);
-  const { host, port } = server.address;
-  output.event({ event: "metrics", host, port }, `metrics at ${metricsUrl(server.address)}`);
-  if (!isLoopback(host)) {
-    output.warn(`anyone who can reach ${formatAddress(server.address)} can read the metrics`);
-  }
+  sayMetrics(server.address, output);
   return server;
+}
+
+/**
+ * Says where metrics are served, and who can read them.
+ *
+ * @param address Where.
+ * @param output Where it is said.
+ */
+export function sayMetrics(
+  address: MetricsServer["address"],
+  output: Pick<Output, "event" | "warn">,
+): void {
+  const { host, port } = address;
+  output.event({ event: "metrics", host, port }, `metrics at ${metricsUrl(address)}`);
+  if (isLoopback(host)) return;
+  output.warn(`anyone who can reach ${formatAddress(address)} can read the metrics`);
 }
 
 /** What the status of a run that is no named tunnel is made from. */

@@ -17,7 +17,7 @@ export function permissionError(error: unknown): UsageError | undefined {
   if (flag === undefined) return undefined;
   const what = /^Requires (.*?),? run again/.exec(messageOf(error))?.[1] ?? messageOf(error);
   return new UsageError(
-    `Deno was started without ${flag}: no ${what}`,
+    `no ${what}: Deno was started without ${flag} for it`,
     "forwarding takes at least --allow-net --allow-read --allow-env --allow-sys; " +
       'the README has more under "Permissions"',
   );

@@ -6,10 +6,10 @@
 import process from "node:process";
 import { formatAddress } from "../dialer.ts";
 import { errorFrom } from "../control/failure.ts";
-import { metricsUrl } from "../control/metrics.ts";
 import type { ControlEvent } from "../control/protocol.ts";
 import type { ForwardStatus, TunnelState, TunnelStatus } from "../control/status.ts";
 import type { Prompter } from "../ssh/prompter.ts";
+import { sayMetrics } from "./metrics_option.ts";
 import type { Output } from "./output.ts";
 
 /** Lines that are redrawn in place: more would leave the screen. */
@@ -70,12 +70,10 @@ export class Progress {
       case "failed":
         this.#failed.add(event.name);
         return this.#above(() => this.#output.error(errorFrom(event.error, event.name)));
-      case "metrics":
-        return this.#above(() =>
-          this.#output.event({ ...event }, `metrics at ${metricsUrl(event)}`)
-        );
       case "banner":
         return this.#above(() => this.#output.banner(event.text));
+      case "metrics":
+        return this.#above(() => sayMetrics(event, this.#output));
       case "note":
         return this.#above(() => {
           const about = event.name === undefined ? "" : `${event.name}: `;

@@ -11,7 +11,7 @@ import type { Status } from "../control/status.ts";
 import { Supervisor } from "../control/supervisor.ts";
 import { codeOf, FairleadError, UsageError } from "../errors.ts";
 import { personPrompter } from "./askpass.ts";
-import { closeTunnels, keptMetrics, runInBackground, serve } from "./background_process.ts";
+import { closeTunnels, keptMetrics, runInBackground, serveInFront } from "./background_process.ts";
 import { background, chosen, CONFIG_RULE, configOf, type FileOptions, read } from "./named.ts";
 import type { Output } from "./output.ts";
 import { Progress } from "./progress.ts";
@@ -62,8 +62,9 @@ command ends once every one is up.
   -q, -v               say less, or more
 
 Ctrl-C gives up what is not up yet. A link that is lost is waited for, and a
-forward that could not listen is tried again. Status: 0 when all of it is up, 255 when any
-tunnel or forward is not, 2 when the file or the command line is wrong.
+forward that could not listen is tried again. Status: 0 when all of it is up,
+255 when any tunnel or forward is not, 2 when the file or the command line is
+wrong.
 See also: fairlead status, logs, reload, down.
 `;
 
@@ -133,7 +134,7 @@ async function stay(
     onEvent: (event) => news(event),
   });
   const metrics = keptMetrics(() => supervisor.status(), output);
-  const server = await serve(supervisor, metrics).catch((error: unknown) => {
+  const server = await serveInFront(supervisor, metrics).catch((error: unknown) => {
     if (codeOf(error) !== "address-in-use") throw error;
     throw new FairleadError("another process keeps your tunnels already", {
       code: "address-in-use",
@@ -167,7 +168,7 @@ async function stay(
     if (stop.first.aborted) return stop.status();
     throw error;
   } finally {
-    const closing = server.close();
+    const closing = server?.close();
     await closeTunnels(supervisor, stop);
     await Promise.all([closing, metrics.close()]);
   }

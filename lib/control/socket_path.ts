@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { FairleadError, messageOf } from "../errors.ts";
+import { missingPermission } from "../runtime.ts";
 
 /** Bytes of a Unix socket's path: Linux has 107, macOS and BSD 103. */
 const MOST_BYTES = 103;
@@ -53,6 +54,8 @@ function claim(folder: string, uid: number): void {
     if (status.uid !== uid) throw new Error("it belongs to another user");
     if ((status.mode & 0o077) !== 0) chmodSync(folder, 0o700);
   } catch (error) {
+    // The folder is not to blame, and main() knows better what to say.
+    if (missingPermission(error) !== undefined) throw error;
     throw new FairleadError(`${folder}, for the control socket: ${messageOf(error)}`, {
       code: "not-permitted",
       hint: "XDG_RUNTIME_DIR can name another folder of yours",

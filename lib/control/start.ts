@@ -6,7 +6,7 @@
 import { spawn } from "node:child_process";
 import process from "node:process";
 import { FairleadError, messageOf } from "../errors.ts";
-import { selfCommand } from "../runtime.ts";
+import { missingPermission, selfCommand } from "../runtime.ts";
 import { controlError, errorFrom } from "./failure.ts";
 import { LogFile, logFilePath } from "./log_file.ts";
 import type { ControlError } from "./protocol.ts";
@@ -15,6 +15,9 @@ import type { ControlError } from "./protocol.ts";
 export const BACKGROUND = "--background-process";
 /** Milliseconds that it has to be there. */
 const START_TIMEOUT = 30_000;
+
+/** Milliseconds in which its last word comes, once it has ended. */
+const LAST_WORD_TIMEOUT = 500;
 
 /** What it says to whoever started it. */
 type Word = { readonly ready: true } | { readonly failure: ControlError };
@@ -54,8 +57,16 @@ export async function startBackground(): Promise<void> {
         if (child.pid !== undefined) child.unref();
         done();
       };
-      child.once("error", (error) => settle(() => fail(messageOf(error))));
-      child.once("exit", (status, signal) => settle(() => fail(`it ended (${signal ?? status})`)));
+      child.once("error", (error) => {
+        const permitted = missingPermission(error) === undefined;
+        settle(() => permitted ? fail(messageOf(error)) : reject(error));
+      });
+      child.once("exit", (status, signal) => {
+        // Deno may tell of the end before the last word.
+        const ended = () =>
+          settle(() => status === 0 ? resolve() : fail(`it ended (${signal ?? status})`));
+        setTimeout(ended, LAST_WORD_TIMEOUT).unref();
+      });
       child.once("message", (word: Word) => {
         settle(() => "ready" in word ? resolve() : reject(errorFrom(word.failure)));
       });
@@ -69,12 +80,15 @@ export async function startBackground(): Promise<void> {
  * Tells whoever started this process that it is there, or why not.
  *
  * @param failure What was thrown, where something was.
+ * @returns When it was said: who ends before takes the word along.
  */
-export function sayStarted(failure?: unknown): void {
+export async function sayStarted(failure?: unknown): Promise<void> {
   const word: Word = failure === undefined ? { ready: true } : { failure: controlError(failure) };
   // Nobody may be there any more.
   if (process.send === undefined || !process.connected) return;
-  process.send(word, undefined, undefined, () => {
-    if (process.connected) process.disconnect?.();
+  await new Promise<void>((resolve) => {
+    process.once("disconnect", resolve);
+    process.send?.(word, undefined, undefined, () => resolve());
   });
+  if (process.connected) process.disconnect?.();
 }

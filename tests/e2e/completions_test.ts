@@ -24,6 +24,9 @@ const COMPLETED: readonly (readonly [typed: string, completed: string])[] = [
   ["fairlead me@ali", "fairlead me@alias"],
   ["fairlead -J me@alias,incl", "fairlead -J me@alias,included"],
   ["fairlead -i ~/.ssh/conf", "fairlead -i ~/.ssh/config"],
+  ["fairlead up --fore", "fairlead up --foreground"],
+  ["fairlead up --config ~/.ssh/conf", "fairlead up --config ~/.ssh/config"],
+  ["fairlead down --config ~/fairlead.yaml mai", "fairlead down --config ~/fairlead.yaml mailbox"],
   ["fairlead with alias -- ls /etc/host.co", "fairlead with alias -- ls /etc/host.conf"],
 ];
 
@@ -123,6 +126,11 @@ async function makeHome(home: Home): Promise<Home> {
     { mode: 0o600 },
   );
   await writeFile(join(home.ssh, "more"), "Host included\n", { mode: 0o600 });
+  await writeFile(
+    join(home.path, "fairlead.yaml"),
+    "version: 1\ntunnels: { mailbox: { host: alias } }\n",
+    { mode: 0o600 },
+  );
   const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFtZ";
   const evil = [
     "$(touch${IFS}ran)",

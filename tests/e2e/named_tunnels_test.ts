@@ -121,8 +121,10 @@ test(
 
     signalProcess(pid, "SIGKILL");
     await waitFor(async () => (await stage.status()).tunnels.length === 0);
-    const again = await stage.run("up");
+    const again = await stage.run("up", "--metrics", "0");
     assert.equal(again.status, 0, again.stderr);
+    const [, url = ""] = /^fairlead: metrics at (\S+)$/m.exec(again.stderr) ?? [];
+    assert.match(await (await fetch(url)).text(), /^fairlead_/m, "the port is said");
     assert.notEqual((await stage.status()).pid, pid);
     await carriesAll();
 

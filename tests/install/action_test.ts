@@ -313,8 +313,12 @@ test("the second part tells of a tunnel whose process has died", skip, async () 
 
 test("a process counts as ended although nobody asks for its status", skip, async () => {
   // As in the container of a job, whose first process waits for none of the others.
-  await using parent = start("bash", ["-c", "sleep 0 & echo $!; exec sleep 30"]);
+  await using parent = start("bash", ["-c", "sleep 30 & echo $!; exec sleep 30"]);
   const pid = await waitFor(() => Number(parent.stdout()));
+  // bash itself does ask.
+  const name = () => readFileSync(`/proc/${parent.pid}/comm`, "utf8");
+  await waitFor(() => name() === "sleep\n", { what: "a parent that does not" });
+  signalProcess(pid, "SIGTERM");
   await waitFor(() => !runs(pid), { what: "its end" });
   assert.ok(existsSync(`/proc/${pid}`), "it is still listed");
   assert.ok(runs(parent.pid));
@@ -499,6 +503,13 @@ test("action.yml has the inputs and the outputs of the scripts, and its files ar
   for (const file of [main, post]) assert.ok(existsSync(join(ROOT, file)), file);
   // They run as they are: nothing was installed for them.
   assert.deepEqual(words(/^(?:.*\} from|import(?: \w+ from)?) "((?!node:|\.\/)[^"]+)"/gm), []);
+});
+
+test("the bundle is no larger than action.yml says", skip, () => {
+  const text = readFileSync(join(ROOT, "action.yml"), "utf8");
+  const most = Number(/`bundle`: less than (\d+) MB/.exec(text)?.[1]);
+  const { size } = statSync(BUNDLE);
+  assert.ok(size < most * 1e6, `${size} bytes, and action.yml says ${most} MB`);
 });
 
 test("a value that looks like the end of an entry stays one value", async () => {

@@ -177,7 +177,6 @@ if (!(refused instanceof SessionError)) throw refused;
 
 const tunnel = await connect(options);
 const forward = await tunnel.forwardLocal({ listen: { port: 0 }, destination: to });
-console.log("port", forward.port);
 
 const stream = await tunnel.dial(to);
 stream.end("all of it");
@@ -194,6 +193,8 @@ process.once("SIGTERM", async () => {
   console.log("closed");
   process.exit(0);
 });
+// Whoever reads it may end this at once.
+console.log("port", forward.port);
 `;
 
 test("the library's log goes where an application's own copy of LogTape is told", async () => {

@@ -11,6 +11,8 @@ import { BUNDLE, makeBundle } from "../../scripts/build/bundle.ts";
 import { ROOT, scriptCommand, startFairlead } from "../support/fairlead.ts";
 import { emptyHome, type Home } from "../support/home.ts";
 import { makeKey } from "../support/keys.ts";
+import { defaultsFor } from "../support/named_tunnels.ts";
+import { portOf } from "../support/named_tunnels_stage.ts";
 import { startAgent } from "../support/ssh_agent.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
 import { echoServer, patternReceived, type Peer, transfer } from "../support/tcp.ts";
@@ -126,8 +128,12 @@ const toPeer = () => `${peer.host}:${peer.port}`;
 test("forwards of all kinds work with the first row, and not with less", skip, async () => {
   const flags = here(permissionsFor("`-L`, `-D`, `-R`"));
   const kinds = ["-L", `0:${toPeer()}`, "-R", `0:${toPeer()}`, "-D", "0"];
-  await listening(flags, [...kinds, ...options(), "localhost"], async ([local, remote, socks]) => {
+  const metrics = await freePort();
+  const all = [...kinds, "--metrics", String(metrics), ...options(), "localhost"];
+  await listening(flags, all, async ([local, remote, socks]) => {
     await comesBack(local ?? 0);
+    const figures = await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text();
+    assert.match(figures, new RegExp(`^fairlead_forward_sent_bytes_total\\{.*\\} ${BYTES}$`, "m"));
     await comesBack(remote ?? 0);
     const { socket } = await SocksClient.createConnection({
       command: "connect",
@@ -209,6 +215,16 @@ test("a Unix socket needs its folder to be written to", skip, async () => {
   await comesBack({ path });
   await running.stop();
   await eachIsNeeded(flags, args, { only: /write/ });
+
+  const control = ["-S", "sockets/control"];
+  const master = [...control, "-M", "-N", ...options(), "localhost"];
+  await using sharing = start(program, [...before, ...master], { env: home.env, cwd: home.path });
+  const socket = join(home.path, "sockets", "control");
+  await waitFor(() => existsSync(socket), { what: `a socket (${sharing.stderr()})` });
+  const asked = [...before, ...control, "-O", "check", ...options(), "localhost"];
+  const { status, stderr } = await run(program, asked, { env: home.env, cwd: home.path });
+  assert.match(stderr, /^Master running/);
+  assert.equal(status, 0);
 });
 
 test("a host key is accepted at the terminal, and remembered", skip, async () => {
@@ -272,3 +288,58 @@ test("what starts programs needs --allow-run: ProxyCommand, with and -f", skip, 
   signalProcess(pid, "SIGTERM");
   await eachIsNeeded(flags, behind, only);
 });
+
+test("what goes to the background has no permission that was taken away", skip, async () => {
+  const flags = [...here(permissionsFor("ProxyCommand")), "--deny-net=192.0.2.1"];
+  const [program, before] = command(flags);
+  const args = [...before, "-f", "-N", "-L", `0:${toPeer()}`, ...options(), "localhost"];
+  const { status, stderr } = await run(program, args, { env: home.env, timeout: 10_000 });
+  assert.equal(status, 255, stderr);
+  assert.match(stderr, /--allow-net/);
+});
+
+test(
+  "named tunnels need the control socket's folder, and the background process more",
+  skip,
+  async () => {
+    const own = join(home.path, "runtime-folder");
+    await mkdir(own, { mode: 0o700 });
+    const env = { ...home.env, XDG_RUNTIME_DIR: own, XDG_STATE_HOME: join(home.path, "state") };
+    const tunnel = `tunnels: { mail: { host: 127.0.0.1, forwards: [local: "0:${toPeer()}"] } }\n`;
+    const file = defaultsFor(sshd) + tunnel;
+    await writeFile(join(home.path, "fairlead.yaml"), file, { mode: 0o600 });
+    const used = here(permissionsFor("`up --foreground`"), { $XDG_RUNTIME_DIR: own });
+    const ask = async (flags: readonly string[], ...args: string[]) => {
+      const [program, before] = command(flags);
+      const { status, stdout, stderr } = await run(program, [...before, ...args], {
+        env,
+        cwd: home.path,
+        timeout: 20_000,
+      });
+      return { status, stdout, stderr };
+    };
+    await eachIsNeeded(used, ["up", "--foreground"], { env, only: /write/ });
+    await listening(used, ["up", "--foreground"], ([port]) => comesBack(port ?? 0), { env });
+
+    const whole = here(permissionsFor("`up`"));
+    await eachIsNeeded(whole, ["up"], { env, only: /write|run/ });
+    const partly = await ask([...used, "--allow-run", `--allow-write=${home.path}`], "up");
+    assert.equal(partly.status, 255);
+    assert.match(
+      partly.stderr,
+      /no write access to .*; .* not --allow-write=… but --allow-write; /,
+    );
+
+    const up = await ask(whole, "up");
+    assert.equal(up.status, 0, up.stderr);
+    try {
+      const { tunnels } = JSON.parse((await ask(used, "status", "--json")).stdout);
+      await comesBack(portOf(tunnels, "mail"));
+    } finally {
+      const down = await ask(used, "down");
+      assert.equal(down.status, 0, down.stderr);
+    }
+    const logs = await ask(here(permissionsFor("`-L`, `-D`, `-R`")), "logs");
+    assert.match(logs.stdout, /mail: .*listening on /);
+  },
+);
