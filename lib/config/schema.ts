@@ -3,7 +3,7 @@
  *
  * @module
  */
-// Not by its name z: the whole of it, with all its languages, would be in the bundle.
+// Not by its name z: all of it, with all its languages, would be in the bundle.
 import * as z from "zod";
 import { messageOf } from "../errors.ts";
 import { parseJump } from "../ssh_config/jump_spec.ts";

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { TunnelConfig, TunnelSecrets } from "../config/tunnel_config.ts";
 import { UsageError } from "../errors.ts";
 import type { ForwardRequest } from "../ssh_config/settings.ts";
