@@ -23,6 +23,7 @@ import {
   rmSync,
   statSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, sep } from "node:path";
@@ -210,7 +211,8 @@ function show(
   [command = "", ...args]: string[],
   { env = {}, later = false }: { env?: Record<string, string>; later?: boolean } = {},
 ): Promise<number> {
-  const output = later ? "pipe" : "inherit";
+  // A pipe is not handed on: Bun and Node make it one that does not wait, for us as well.
+  const output = later || process.stdout.isTTY !== true ? "pipe" : "inherit";
   const child = spawn(command, args, {
     cwd: ROOT,
     stdio: ["ignore", output, output],
@@ -218,7 +220,7 @@ function show(
   });
   const chunks: Uint8Array[] = [];
   for (const stream of [child.stdout, child.stderr]) {
-    stream?.on("data", (chunk: Uint8Array) => chunks.push(chunk));
+    stream?.on("data", (chunk: Uint8Array) => later ? chunks.push(chunk) : print(chunk));
   }
   const forward = (signal: NodeJS.Signals) => child.kill(signal);
   const signals = ["SIGINT", "SIGTERM"] as const;
@@ -227,10 +229,26 @@ function show(
     child.once("error", reject);
     child.once("close", (status) => {
       for (const signal of signals) process.off(signal, forward);
-      for (const chunk of chunks) process.stdout.write(chunk);
+      chunks.forEach(print);
       resolve(status ?? 1);
     });
   });
+}
+
+/** Bytes that a pipe takes as a whole or not at all: PIPE_BUF of pipe(7). */
+const PIECE = 4096;
+
+/** Writes all of it, also where nobody reads for a while and the pipe does not wait. */
+function print(chunk: Uint8Array): void {
+  const never = new Int32Array(new SharedArrayBuffer(4));
+  for (let at = 0; at < chunk.length;) {
+    try {
+      at += writeSync(1, chunk.subarray(at, at + PIECE));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+      Atomics.wait(never, 0, 0, 10);
+    }
+  }
 }
 
 /** Prints what is to be said after the tests, the counts last; returns our own exit status. */

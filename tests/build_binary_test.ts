@@ -183,9 +183,10 @@ test("the bundle is a byte a letter, and speaks one language", async () => {
   await makeBundle(path);
   // Its lines are kept short, inside of texts as well.
   const code = (await readFile(path, "latin1")).replaceAll("\\\n", "");
+  // Not by assert.match(), which shows all that it looked at.
   // deno-lint-ignore no-control-regex
-  assert.doesNotMatch(code, /[^\x00-\x7f]/);
+  assert.equal(/[^\x00-\x7f]/.exec(code)?.[0], undefined);
   // zod has its messages in fifty languages.
-  assert.match(code, /Invalid input: expected/);
-  assert.doesNotMatch(code, /Ung\\xFCltige Eingabe/);
+  assert.ok(code.includes("Invalid input: expected"));
+  assert.ok(!code.includes("Ung\\xFCltige Eingabe"), "import * as z, not { z }");
 });
