@@ -88,8 +88,9 @@ test("ssh takes it from our server, over many rekeys", skip, async () => {
   for (const name of HYBRID_METHODS.keys()) {
     if (!await has(name)) continue;
     const { status, stdout, stderr } = await run("ssh", [
-      ...sshOptions({ identity, port: server.port, user: "me", knownHosts } as SshServer),
+      // The first of two values wins.
       ...["-v", "-o", "RekeyLimit=100K", "-o", `KexAlgorithms=${name}`],
+      ...sshOptions({ identity, port: server.port, user: "me", knownHosts } as SshServer),
       ...["-W", `${echo.host}:${echo.port}`, "127.0.0.1"],
     ], { stdin: input });
     assert.equal(status, 0, stderr);

@@ -1,7 +1,9 @@
 /** Key pairs, made by the real `ssh-keygen`. */
 import { randomUUID } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { copyFile, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
+import process from "node:process";
 import { secret, secretKey } from "./secrets.ts";
 import { need, run } from "./tools.ts";
 
@@ -39,11 +41,15 @@ export interface KeyOptions {
 export async function makeKey(folder: string, options: KeyOptions = {}): Promise<KeyPair> {
   const { type = "ed25519", passphrase = "", comment = "fairlead test" } = options;
   const path = join(folder, options.name ?? `id_${type}_${randomUUID().slice(0, 8)}`);
-  const args = ["-q", "-t", type, "-N", passphrase, "-C", comment, "-f", path];
   const bits = options.bits ?? (type === "rsa" ? 2048 : 256);
-  if (type !== "ed25519") args.push("-b", String(bits));
-  if (options.format === "PEM" || options.format === "PKCS8") args.push("-m", options.format);
-  await keygen(args);
+  if (type === "rsa" && STOCK !== undefined && options.format === undefined) {
+    await takeFromStock(STOCK, path, { bits, passphrase, comment });
+  } else {
+    const args = ["-q", "-t", type, "-N", passphrase, "-C", comment, "-f", path];
+    if (type !== "ed25519") args.push("-b", String(bits));
+    if (options.format === "PEM" || options.format === "PKCS8") args.push("-m", options.format);
+    await keygen(args);
+  }
   secret(passphrase);
   secretKey(await readFile(path, "utf8"));
   const shown = await keygen(["-l", "-E", "sha256", "-f", `${path}.pub`]);
@@ -55,6 +61,31 @@ export async function makeKey(folder: string, options: KeyOptions = {}): Promise
     fingerprint: shown.split(" ")[1] ?? "",
     passphrase,
   };
+}
+
+/** Where scripts/test.ts has the processes of one run keep what they share. */
+const STOCK = process.env["FAIRLEAD_TEST_NOTES"];
+let taken = 0;
+
+/**
+ * An RSA key takes half a second of a processor: one process of a run makes it, and all of them use
+ * it. None uses one twice.
+ */
+async function takeFromStock(
+  stock: string,
+  path: string,
+  { bits, passphrase, comment }: { bits: number; passphrase: string; comment: string },
+): Promise<void> {
+  const kept = join(stock, `rsa-${bits}-${taken++}`);
+  if (!existsSync(kept)) {
+    const made = `${kept}-${process.pid}`;
+    await keygen(["-q", "-t", "rsa", "-b", String(bits), "-N", "", "-f", made]);
+    await rename(made, kept);
+  }
+  await copyFile(kept, path);
+  // It writes the public key as well.
+  await keygen(["-q", "-c", "-P", "", "-C", comment, "-f", path]);
+  if (passphrase !== "") await keygen(["-q", "-p", "-P", "", "-N", passphrase, "-f", path]);
 }
 
 /** A line of known_hosts for a server's public key. */
