@@ -72,7 +72,9 @@ async function main(args: string[]): Promise<number> {
   const cipher = rest.find((arg) => arg.startsWith("--cipher="))?.split("=")[1];
   const named = rest.filter((arg) => !arg.startsWith("-"));
   const suite = rest.includes("--long") ? "long" : rest.includes("--install") ? "install" : "usual";
-  const found = named.length > 0 ? named : testFiles(suite);
+  const found = named.length > 0
+    ? named
+    : testFiles(suite).filter((file) => runtime === "deno" || !isAboutScripts(file));
   const files = rest.includes("--e2e") ? found.filter(startsProgram) : found;
   if (files.length === 0) throw new Error("there are no test files");
 
@@ -176,6 +178,11 @@ function testFiles(suite: "usual" | "long" | "install"): string[] {
 function startsProgram(file: string): boolean {
   return file.includes(join("tests", "e2e")) &&
     STARTS_PROGRAM.test(readFileSync(join(ROOT, file), "utf8"));
+}
+
+/** Whether tests are about these scripts, which nothing but Deno runs. */
+function isAboutScripts(file: string): boolean {
+  return /from "(?:\.\.\/)+scripts\//.test(readFileSync(join(ROOT, file), "utf8"));
 }
 
 /** How each runtime runs test files and writes a JUnit report. */
