@@ -178,7 +178,7 @@ test("a class keeps its name in what is built, whatever else is called the same"
   }
 });
 
-test("the bundle is a byte a letter, and speaks one language", async () => {
+test("the bundle is a byte a letter, speaks one language, and begins without HTTP", async () => {
   const path = join(dir.path, "fairlead.mjs");
   await makeBundle(path);
   // Its lines are kept short, inside of texts as well.
@@ -189,4 +189,5 @@ test("the bundle is a byte a letter, and speaks one language", async () => {
   // zod has its messages in fifty languages.
   assert.ok(code.includes("Invalid input: expected"));
   assert.ok(!code.includes("Ung\\xFCltige Eingabe"), "import * as z, not { z }");
+  assert.ok(!/from ?"node:http"/.test(code), "node:http takes 8 ms of each start");
 });

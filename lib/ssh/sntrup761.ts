@@ -138,10 +138,7 @@ function centered(value: number, m: number): number {
 function multiply(a: Polynomial, small: Polynomial, m: number): Polynomial {
   const product = new Int32Array(2 * P - 1);
   for (let i = 0; i < P; i++) {
-    const factor = small[i] as number;
-    for (let j = 0; j < P; j++) {
-      (product[i + j] as number) += factor * (a[j] as number);
-    }
+    addMultiple(product, i, a, small[i] as number);
   }
   // x^P = x + 1.
   for (let i = 2 * P - 2; i >= P; i--) {
@@ -150,6 +147,11 @@ function multiply(a: Polynomial, small: Polynomial, m: number): Polynomial {
     (product[i - P + 1] as number) += top;
   }
   return product.subarray(0, P).map((c) => centered(c, m));
+}
+
+/** Adds a multiple of one polynomial to a part of another; see {@linkcode subtract}. */
+function addMultiple(sum: Polynomial, from: number, a: Polynomial, factor: number): void {
+  for (let i = 0; i < P; i++) (sum[from + i] as number) += factor * (a[i] as number);
 }
 
 /** The inverse modulo 3; undefined where there is none. */
