@@ -13,7 +13,7 @@ import { connectSocket } from "../lib/connect.ts";
 import { type SteadyCallers, steadyCallers, type Tally } from "../tests/support/callers.ts";
 import { serverOptions, startFairlead } from "../tests/support/fairlead.ts";
 import { type FaultStage, faultStage } from "../tests/support/fault_stage.ts";
-import { type Reach, sshOptions } from "../tests/support/ssh_server.ts";
+import { type Reach, usualSshOptions } from "../tests/support/ssh_server.ts";
 import { freePort, start, type Stoppable, waitFor, which } from "../tests/support/tools.ts";
 
 /** A dead path is noticed alike by both: after two questions without an answer, 2 s each. */
@@ -155,7 +155,7 @@ async function autosshOn(stage: FaultStage, reach: Reach): Promise<{ port: numbe
   const port = await freePort();
   const forward = ["-L", `127.0.0.1:${port}:${stage.to}`];
   const run = start("autossh", [
-    ...[...AUTOSSH_OPTIONS, ...forward, ...KEEPALIVE, ...sshOptions(reach)],
+    ...[...AUTOSSH_OPTIONS, ...forward, ...KEEPALIVE, ...usualSshOptions(reach)],
     reach.host,
   ], { env: AUTOSSH });
   await waitFor(async () => {

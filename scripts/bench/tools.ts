@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import process from "node:process";
 import { ROOT, serverOptions } from "../../tests/support/fairlead.ts";
-import { type Reach, sshOptions } from "../../tests/support/ssh_server.ts";
+import { type Reach, usualSshOptions } from "../../tests/support/ssh_server.ts";
 import { need } from "../../tests/support/tools.ts";
 import { bun, node } from "../runtimes.ts";
 import type { ToolName } from "./options.ts";
@@ -49,7 +49,7 @@ const FIND: Record<ToolName, () => Tool> = {
       name: "ssh",
       label: "ssh",
       command: (reach, forwards) => [
-        ...[program, "-N", ...locals(forwards), ...sshOptions(reach)],
+        ...[program, "-N", ...locals(forwards), ...usualSshOptions(reach)],
         reach.host,
       ],
     };
