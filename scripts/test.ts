@@ -33,8 +33,8 @@ import { isProgram, makeProgram, PROGRAMS } from "./programs.ts";
 import { bun, node } from "./runtimes.ts";
 import { findSecrets } from "./secrets.ts";
 
-/** Most tests wait most of the time: four files at once, as Node's own runner is told below. */
-const PROCESSES = 4;
+/** Most tests wait most of the time: five files at once, as Node's own runner is told below. */
+const PROCESSES = 5;
 
 /** More than processes: who is through early takes another one. */
 const BATCHES = 6 * PROCESSES;

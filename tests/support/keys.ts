@@ -1,5 +1,6 @@
 /** Key pairs, made by the real `ssh-keygen`. */
-import { randomUUID } from "node:crypto";
+import { Buffer } from "node:buffer";
+import { createHash, randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { copyFile, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
@@ -52,13 +53,15 @@ export async function makeKey(folder: string, options: KeyOptions = {}): Promise
   }
   secret(passphrase);
   secretKey(await readFile(path, "utf8"));
-  const shown = await keygen(["-l", "-E", "sha256", "-f", `${path}.pub`]);
+  const publicLine = (await readFile(`${path}.pub`, "utf8")).trim();
+  const blob = Buffer.from(publicLine.split(" ")[1] ?? "", "base64");
+  const digest = createHash("sha256").update(blob).digest("base64").replace(/=+$/, "");
   return {
     type,
     path,
     publicPath: `${path}.pub`,
-    publicLine: (await readFile(`${path}.pub`, "utf8")).trim(),
-    fingerprint: shown.split(" ")[1] ?? "",
+    publicLine,
+    fingerprint: `SHA256:${digest}`,
     passphrase,
   };
 }
@@ -94,8 +97,7 @@ export function knownHostsLine(host: string, port: number, publicLine: string): 
   return `${name} ${publicLine.split(" ").slice(0, 2).join(" ")}`;
 }
 
-async function keygen(args: string[]): Promise<string> {
-  const { status, stdout, stderr } = await run(need("ssh-keygen"), args);
+async function keygen(args: string[]): Promise<void> {
+  const { status, stderr } = await run(need("ssh-keygen"), args);
   if (status !== 0) throw new Error(`ssh-keygen ${args.join(" ")}: ${stderr.trim()}`);
-  return stdout;
 }

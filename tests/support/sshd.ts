@@ -95,6 +95,8 @@ function sshdConfig(
     `PermitRootLogin ${password === undefined ? "prohibit-password" : "yes"}`,
     `PasswordAuthentication ${password === undefined || pam !== undefined ? "no" : "yes"}`,
     `KbdInteractiveAuthentication ${pam === undefined ? "no" : "yes"}`,
+    // bash reads ~/.bashrc for each command that comes by SSH: whatever a developer has there.
+    `SetEnv HOME=${place.dir}`,
     "MaxStartups 1000",
     "MaxSessions 1000",
     "LogLevel DEBUG1",
@@ -106,7 +108,13 @@ function sshdConfig(
   ].join("\n");
 }
 
+let version: number | undefined;
+
 function sshdVersion(): number {
+  return version ??= askForVersion();
+}
+
+function askForVersion(): number {
   // Older ones do not know -V, but name their version all the same when they complain.
   const { stdout, stderr } = spawnSync(need("sshd"), ["-V"], { encoding: "utf8" });
   return Number(/OpenSSH_(\d+\.\d+)/.exec(stdout + stderr)?.[1] ?? 0);

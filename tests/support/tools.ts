@@ -52,8 +52,22 @@ export function skipUnless(...names: string[]): { skip?: string } {
   return missing === undefined ? {} : { skip: `${missing} is not installed` };
 }
 
+/** Who runs the tests. */
+interface User {
+  readonly name: string;
+  readonly group: string;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+let user: User | undefined;
+
 /** Who runs the tests. Bun's `userInfo()` believes $USER, and says "unknown" without it. */
-export function currentUser(): { name: string; group: string; uid: number; gid: number } {
+export function currentUser(): User {
+  return user ??= askForUser();
+}
+
+function askForUser(): User {
   const id = (option: string) => spawnSync("id", [option], { encoding: "utf8" }).stdout.trim();
   return { name: id("-un"), group: id("-gn"), uid: Number(id("-u")), gid: Number(id("-g")) };
 }
