@@ -7,16 +7,12 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { connect, type ConnectOptions, SessionError } from "../../mod.ts";
 import { connectOptions } from "../support/fairlead.ts";
-import { type KeyOptions, type KeyPair, makeKey } from "../support/keys.ts";
-import { sshOptions, type SshServer, startSshd } from "../support/sshd.ts";
+import { type KeyOptions, type KeyPair, makeKey, publicKey } from "../support/keys.ts";
+import { type SshServer, startSshd, trySsh } from "../support/sshd.ts";
 import { run, skipUnless, tempDir } from "../support/tools.ts";
 import { warned } from "../support/warnings.ts";
 
 const skip = skipUnless("sshd", "ssh", "ssh-keygen");
-
-function publicKey(key: KeyPair): string {
-  return key.publicLine.split(" ").slice(0, 2).join(" ");
-}
 
 /** Has an authority sign a host's key, and starts a server that shows both. */
 async function certified(
@@ -54,8 +50,7 @@ async function meet(server: SshServer, options: Partial<ConnectOptions>): Promis
 
 /** Whether ssh accepts the server, by these known_hosts. */
 async function sshAccepts(server: SshServer, file: string, ...options: string[]): Promise<boolean> {
-  const given = [`UserKnownHostsFile=${file}`, ...options].flatMap((option) => ["-o", option]);
-  const { status } = await run("ssh", [...given, ...sshOptions(server), server.host, "true"]);
+  const { status } = await trySsh(server, `UserKnownHostsFile=${file}`, ...options);
   return status === 0;
 }
 

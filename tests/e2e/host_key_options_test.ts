@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { skipUnlessDropbear, startDropbear } from "../support/dropbear.ts";
 import { fairlead, serverOptions } from "../support/fairlead.ts";
-import type { KeyPair } from "../support/keys.ts";
-import { sshOptions, type SshServer, startSshd } from "../support/sshd.ts";
-import { run, type RunResult, skipUnless, tempDir } from "../support/tools.ts";
+import { publicKey } from "../support/keys.ts";
+import { type SshServer, startSshd, trySsh } from "../support/sshd.ts";
+import { type RunResult, skipUnless, tempDir } from "../support/tools.ts";
 
 const skip = skipUnless("sshd", "ssh", "ssh-keygen");
 const TYPES = ["ed25519", "ecdsa", "rsa"] as const;
@@ -19,17 +19,6 @@ before(async () => {
   if (skip.skip === undefined) sshd = await startSshd({ hostKeyTypes: [...TYPES] });
 });
 after(() => sshd?.stop());
-
-/** `ssh-ed25519 AAAA…`, without the comment. */
-function publicKey(key: KeyPair | undefined): string {
-  return key?.publicLine.split(" ").slice(0, 2).join(" ") ?? "";
-}
-
-/** The real ssh, for a moment. The first value of an option wins. */
-function ssh(server: SshServer, ...options: string[]): Promise<RunResult> {
-  const given = options.flatMap((option) => ["-o", option]);
-  return run("ssh", [...given, ...sshOptions(server), server.host, "true"]);
-}
 
 test(
   "StrictHostKeyChecking: off, no, accept-new, ask and yes do with a new key what they do in ssh",
@@ -49,7 +38,7 @@ test(
         const file = join(folder.path, `${who}-${value}`);
         await writeFile(file, "");
         const options = [`UserKnownHostsFile=${file}`, `StrictHostKeyChecking=${value}`];
-        const { status, stderr } = who === "ssh" ? await ssh(sshd, ...options) : await fairlead([
+        const { status, stderr } = who === "ssh" ? await trySsh(sshd, ...options) : await fairlead([
           ...options.flatMap((option) => ["-o", option]),
           ...serverOptions(sshd),
           "true",

@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { connect, type ConnectOptions, SessionError } from "../../mod.ts";
 import { skipUnlessDropbear, startDropbear } from "../support/dropbear.ts";
-import { type KeyPair, makeKey } from "../support/keys.ts";
-import { sshOptions, type SshServer, startSshd } from "../support/sshd.ts";
-import { run, type RunResult, skipUnless, tempDir } from "../support/tools.ts";
+import { type KeyPair, makeKey, publicKey } from "../support/keys.ts";
+import { type SshServer, startSshd, trySsh } from "../support/sshd.ts";
+import { run, skipUnless, tempDir } from "../support/tools.ts";
 
 const skip = skipUnless("sshd", "ssh", "ssh-keygen");
 const TYPES = ["ed25519", "ecdsa", "rsa"] as const;
@@ -19,11 +19,6 @@ before(async () => {
   if (skip.skip === undefined) sshd = await startSshd({ hostKeyTypes: [...TYPES] });
 });
 after(() => sshd?.stop());
-
-/** `ssh-ed25519 AAAA…`, without the comment. */
-function publicKey(key: KeyPair | undefined): string {
-  return key?.publicLine.split(" ").slice(0, 2).join(" ") ?? "";
-}
 
 function keyOf(server: SshServer, type: string): string {
   return publicKey(server.hostKeys.find((key) => key.type === type));
@@ -55,12 +50,6 @@ async function refusal(promise: Promise<void>, code: string): Promise<SessionErr
     return error;
   }
   assert.fail(`nothing was refused, where ${code} was expected`);
-}
-
-/** The real ssh, for a moment. The first value of an option wins. */
-function ssh(server: SshServer, ...options: string[]): Promise<RunResult> {
-  const given = options.flatMap((option) => ["-o", option]);
-  return run("ssh", [...given, ...sshOptions(server), server.host, "true"]);
 }
 
 for (const type of TYPES) {
@@ -143,10 +132,10 @@ test(
         const text = await readFile(ours, "utf8");
         assert.equal(text.startsWith("|1|"), hashed, text);
         assert.equal(text.startsWith("db.example "), !hashed && alias !== undefined, text);
-        const { status, stderr } = await ssh(sshd, `UserKnownHostsFile=${ours}`, ...said);
+        const { status, stderr } = await trySsh(sshd, `UserKnownHostsFile=${ours}`, ...said);
         assert.equal(status, 0, stderr);
 
-        const added = await ssh(
+        const added = await trySsh(
           sshd,
           `UserKnownHostsFile=${theirs}`,
           "StrictHostKeyChecking=accept-new",
@@ -177,7 +166,7 @@ test("RevokedHostKeys refuses what the real ssh refuses, and nothing else", skip
   for (const [index, [content, code]] of cases.entries()) {
     const file = join(folder.path, `revoked${index}`);
     if (content !== undefined) await writeFile(file, content);
-    const { status, stderr } = await ssh(
+    const { status, stderr } = await trySsh(
       sshd,
       `RevokedHostKeys=${file}`,
       "HostKeyAlgorithms=ssh-ed25519",
@@ -208,13 +197,13 @@ test(
     await meet(sshd, localhost);
     await refusal(meet(sshd, { userKnownHosts: [file] }), "host-key-changed");
     const options = [`UserKnownHostsFile=${file}`, "NoHostAuthenticationForLocalhost=yes"];
-    assert.equal((await ssh(sshd, ...options)).status, 0);
-    assert.equal((await ssh(sshd, options[0] ?? "")).status, 255);
+    assert.equal((await trySsh(sshd, ...options)).status, 0);
+    assert.equal((await trySsh(sshd, options[0] ?? "")).status, 255);
     // An alias pins a server behind a forward, and so does a key that was named.
     const alias = "HostKeyAlias=web";
     await writeFile(file, `${content}web ${wrong}\n`);
     await refusal(meet(sshd, { ...localhost, hostKeyAlias: "web" }), "host-key-changed");
-    assert.equal((await ssh(sshd, ...options, alias)).status, 255);
+    assert.equal((await trySsh(sshd, ...options, alias)).status, 255);
     await writeFile(file, content);
     await refusal(meet(sshd, { ...localhost, hostKeys: wrong }), "host-key-changed");
     assert.equal(await readFile(file, "utf8"), content);
@@ -231,7 +220,7 @@ test("an RSA host key that is too short is refused, as in ssh", skip, async () =
   );
   assert.match(error.message, /is an RSA key of 2048 bits, fewer than 2049$/);
   const known = `UserKnownHostsFile=${server.knownHosts}`;
-  assert.equal((await ssh(server, known, "RequiredRSASize=2049")).status, 255);
+  assert.equal((await trySsh(server, known, "RequiredRSASize=2049")).status, 255);
 });
 
 test("dropbear's keys are known hashed, by an alias and one type alone", {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fairlead, programCommand, startFairlead } from "../support/fairlead.ts";
 import { emptyHome, type Home } from "../support/home.ts";
-import { makeKey } from "../support/keys.ts";
+import { makeKey, publicKey } from "../support/keys.ts";
 import { type SshServer, startSshd } from "../support/sshd.ts";
 import { echoServer, type Peer, transfer } from "../support/tcp.ts";
 import { run, skipUnless } from "../support/tools.ts";
@@ -134,7 +134,7 @@ test("a wrong host key at the second hop is refused and named", skip, async () =
   const other = await makeKey(home.path);
   const wrong = join(home.path, "wrong_hosts");
   const name = `[${second.host}]:${second.port}`;
-  await writeFile(wrong, `${name} ${other.publicLine.split(" ").slice(0, 2).join(" ")}\n`);
+  await writeFile(wrong, `${name} ${publicKey(other)}\n`);
   await config([
     ...host("one", first),
     ...host("two", second).map((line) => line.replace(second.knownHosts, wrong)),

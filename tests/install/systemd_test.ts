@@ -10,6 +10,7 @@ import process from "node:process";
 import { after, before, test } from "node:test";
 import { builtBinary } from "../support/binary.ts";
 import { ROOT, startFairlead } from "../support/fairlead.ts";
+import { publicKey } from "../support/keys.ts";
 import { startSshd } from "../support/sshd.ts";
 import { digest, echoServer, pattern, transfer } from "../support/tcp.ts";
 import {
@@ -79,7 +80,7 @@ test(
     const start = await serviceScript(unit, {
       key: await readFile(sshd.identity, "utf8"),
       configuration: {
-        HOST_KEY: sshd.hostKeys[0]?.publicLine.split(" ").slice(0, 2).join(" ") ?? "",
+        HOST_KEY: publicKey(sshd.hostKeys[0]),
         FAIRLEAD_ARGS: `-p ${sshd.port} -L 0:${peer.host}:${peer.port} ${sshd.user}@${sshd.host}`,
       },
     });

@@ -91,10 +91,15 @@ async function takeFromStock(
   if (passphrase !== "") await keygen(["-q", "-p", "-P", "", "-N", passphrase, "-f", path]);
 }
 
+/** `ssh-ed25519 AAAA…`, without the comment; nothing where there is no key. */
+export function publicKey(key: Pick<KeyPair, "publicLine"> | undefined): string {
+  return key?.publicLine.split(" ").slice(0, 2).join(" ") ?? "";
+}
+
 /** A line of known_hosts for a server's public key. */
 export function knownHostsLine(host: string, port: number, publicLine: string): string {
   const name = port === 22 ? host : `[${host}]:${port}`;
-  return `${name} ${publicLine.split(" ").slice(0, 2).join(" ")}`;
+  return `${name} ${publicKey({ publicLine })}`;
 }
 
 async function keygen(args: string[]): Promise<void> {

@@ -8,8 +8,11 @@ import {
   currentUser,
   descendants,
   freePort,
+  need,
   processes,
+  run,
   type Running,
+  type RunResult,
   signalProcess,
   start,
   type Stoppable,
@@ -99,7 +102,13 @@ export function sshOptions(server: Reach): string[] {
   return ["-o", "KexAlgorithms=curve25519-sha256", ...usualSshOptions(server)];
 }
 
-/** The same, and the algorithms are those that ssh has for its users. */
+/** Runs `true` by the real ssh; the first value of an option wins. */
+export function trySsh(server: SshServer, ...options: string[]): Promise<RunResult> {
+  const given = options.flatMap((option) => ["-o", option]);
+  return run(need("ssh"), [...given, ...sshOptions(server), server.host, "true"]);
+}
+
+/** The same options, and the algorithms are those that ssh has for its users. */
 export function usualSshOptions(server: Reach): string[] {
   const options = {
     UserKnownHostsFile: server.knownHosts,

@@ -8,7 +8,7 @@ import { type KeyPair, type KeyType, makeKey } from "./keys.ts";
 import { type SshServer, startSshServer } from "./ssh_server.ts";
 import { need } from "./tools.ts";
 
-export { sshOptions, type SshServer } from "./ssh_server.ts";
+export { sshOptions, type SshServer, trySsh } from "./ssh_server.ts";
 
 /** What an SSH server for a test is to be. */
 export interface SshdOptions {
