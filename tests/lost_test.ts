@@ -4,6 +4,7 @@ import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { Duplex } from "node:stream";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -14,7 +15,7 @@ import type { Forward } from "../lib/forward/forward.ts";
 import { forwardLocal } from "../lib/forward/local.ts";
 import { forwardRemote } from "../lib/forward/remote.ts";
 import { connected, logged } from "./support/dialers.ts";
-import { waitFor } from "./support/tools.ts";
+import { tempDir, waitFor } from "./support/tools.ts";
 
 const LISTEN = { bind: "127.0.0.1", port: 0 };
 const SOCKS_REQUEST = Buffer.from("050100" + "05010003017800" + "01", "hex");
@@ -115,4 +116,41 @@ for (const [kind, open] of Object.entries(kinds)) {
       });
     });
   }
+}
+
+for (const kind of ["TCP", "Unix"] as const) {
+  test(`a connection of -R that is lost while a ${kind} socket is dialled leaves none open`, async () => {
+    await using folder = await tempDir();
+    const server = createServer();
+    await new Promise<void>((resolve) => {
+      if (kind === "Unix") server.listen(join(folder.path, "s"), resolve);
+      else server.listen(0, "127.0.0.1", resolve);
+    });
+    const address = server.address();
+    const destination = typeof address === "string"
+      ? { path: address }
+      : { host: "127.0.0.1", port: (address as AddressInfo).port };
+    const accepted = once(server, "connection");
+    await logged(async (lines) => {
+      let enter: ((incoming: Incoming) => void) | undefined;
+      const forward = await forwardRemote(
+        { name: "test", listen: LISTEN, destination },
+        dialer({ onListen: (accept) => enter = accept }),
+      );
+      enter?.({
+        originator: { host: "192.0.2.1", port: 7 },
+        accept: () => {
+          throw new ConnectionError("the link broke", { code: "connection-lost" });
+        },
+        refuse: () => {},
+      });
+      const [socket] = await accepted as [Socket];
+      socket.on("error", () => {});
+      socket.resume();
+      await waitFor(() => socket.closed && forward.stats.open === 0);
+      assert.deepEqual(lines, ["warning: -R test #1 from 192.0.2.1:7: the link broke"]);
+      await forward.close();
+    });
+    server.close();
+  });
 }

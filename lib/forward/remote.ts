@@ -16,7 +16,7 @@ import {
 import { codeOf, ConnectionError } from "../errors.ts";
 import { type Connection, Connections, remoteCaller } from "./connections.ts";
 import { Forward } from "./forward.ts";
-import { relay } from "./relay.ts";
+import { abort, relay } from "./relay.ts";
 import { acceptSocks } from "./socks_accept.ts";
 import { formatListen, type ListenAddress, type RemoteForwardSpec } from "./spec.ts";
 
@@ -55,7 +55,7 @@ export async function forwardRemote(
         return await relay(incoming.accept(), socket, cut, traffic);
       } catch (error) {
         // The SSH connection was lost meanwhile.
-        socket.resetAndDestroy();
+        abort(socket);
         throw error;
       }
     });

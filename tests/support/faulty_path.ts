@@ -1,6 +1,7 @@
 /** A path to a server that can be made to fail in the ways in which networks do. */
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import { abort } from "../../lib/forward/relay.ts";
 import { type Stoppable, stoppable } from "./tools.ts";
 
 /** Seen from the client: to the server, from the server. */
@@ -139,12 +140,12 @@ class Pair {
 
   desert(): void {
     this.forget();
-    this.#client.resetAndDestroy();
+    abort(this.#client);
   }
 
   destroy(): void {
-    this.#client.resetAndDestroy();
-    this.#server?.resetAndDestroy();
+    abort(this.#client);
+    if (this.#server) abort(this.#server);
   }
 
   #begin(): void {
@@ -177,7 +178,7 @@ class Lane {
     from.on("data", (chunk: Uint8Array) => this.#do(() => this.#write(chunk)));
     from.once("end", () => this.#do(() => to.end()));
     // An end of one side that is no FIN is none for the other side either.
-    from.once("error", () => this.#do(() => to.resetAndDestroy()));
+    from.once("error", () => this.#do(() => abort(to)));
     from.once("close", () => this.#do(() => to.destroy()));
     to.on("drain", () => this.#open && from.resume());
     if (from.destroyed) to.destroy();
