@@ -143,16 +143,22 @@ function bounded<T>(
 ): Promise<T> {
   const { timeout = DEFAULT_TIMEOUT, signal, what } = options;
   return new Promise((resolve, reject) => {
-    const cancel = () => reject(signal?.reason);
+    const cancel = () => finish(() => reject(signal?.reason));
     const timer = setTimeout(() => {
-      reject(new ConnectionError(`${what} within ${timeout / 1000} s`, { code: "timeout" }));
+      const error = new ConnectionError(`${what} within ${timeout / 1000} s`, { code: "timeout" });
+      finish(() => reject(error));
     }, timeout);
-    if (signal?.aborted) cancel();
-    signal?.addEventListener("abort", cancel, { once: true });
-    promise.then(resolve, reject).finally(() => {
+    const finish = (settle: () => void) => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", cancel);
-    });
+      settle();
+    };
+    if (signal?.aborted) cancel();
+    else signal?.addEventListener("abort", cancel, { once: true });
+    promise.then(
+      (value) => finish(() => resolve(value)),
+      (error) => finish(() => reject(error)),
+    );
   });
 }
 

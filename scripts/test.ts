@@ -203,7 +203,7 @@ const COMMANDS = {
   node: (files: string[], report: string) => [
     ...[node(), "--test", `--test-concurrency=${PROCESSES}`],
     // What hangs fails, as under Bun, and a handle that is left holds nobody up: leaks have tests.
-    ...["--test-timeout=120000", "--test-force-exit"],
+    ...["--test-timeout=120000", "--import", join(ROOT, "tests/support/end_on_node.ts")],
     ...["--test-reporter=spec", "--test-reporter-destination=stdout"],
     ...["--test-reporter=junit", `--test-reporter-destination=${report}`],
     ...files,
