@@ -8,21 +8,19 @@ import { inFileWords } from "../config/file_words.ts";
 import { sameSecrets, sameSession, sameTunnel } from "../config/compare.ts";
 import type { TunnelConfig, TunnelSecrets } from "../config/tunnel_config.ts";
 import type { Dialer } from "../dialer.ts";
-import { adviceOf, messageOf, SessionError } from "../errors.ts";
-import type { StateChange } from "../session/options.ts";
+import { adviceOf, SessionError } from "../errors.ts";
 import type { HostConfig } from "../ssh_config/host_config.ts";
 import type { ForwardRequest } from "../ssh_config/settings.ts";
 import { logger } from "../log.ts";
 import type { Prompter } from "../ssh/prompter.ts";
 import type { Tunnel } from "../tunnel/tunnel.ts";
-import { Changes } from "./changes.ts";
-import { controlError, failureOf } from "./failure.ts";
 import { type Base, DRAIN_TIMEOUT, ForwardSet } from "./forward_set.ts";
 import { LeftSessions } from "./left_sessions.ts";
 import { openTunnel, tunnelHost } from "./open_tunnel.ts";
 import { Person } from "./person.ts";
 import type { ControlEvent } from "./protocol.ts";
-import type { Failure, ForwardStatus, TunnelState, TunnelStatus } from "./status.ts";
+import { Standing } from "./standing.ts";
+import type { ForwardStatus, TunnelState, TunnelStatus } from "./status.ts";
 import { Turns } from "./turns.ts";
 import { downMeanwhile, unlessDown } from "./unless_down.ts";
 
@@ -50,11 +48,7 @@ export class RunningTunnel {
   #tunnel: Tunnel | undefined;
   #host: HostConfig | undefined;
   #destination: string;
-  #state: TunnelState = "waiting";
-  readonly #changes = new Changes();
-  #since = new Date();
-  #reconnects = 0;
-  #failure: Failure | undefined;
+  readonly #standing: Standing;
   /** Settles when it is up, or has failed. */
   #ready: Promise<void> = Promise.resolve();
   readonly #turns = new Turns();
@@ -72,6 +66,7 @@ export class RunningTunnel {
     this.#around = around;
     this.#log = logger("control").with({ tunnel: config.name });
     this.#destination = config.host;
+    this.#standing = new Standing(config.name, this.#log, around.onEvent);
     this.#forwards = new ForwardSet(config.name, config.forwards, this.#log, (forward) => {
       around.onEvent({ event: "forward", name: config.name, forward });
     });
@@ -89,7 +84,7 @@ export class RunningTunnel {
 
   /** Where it stands. */
   get state(): TunnelState {
-    return this.#state;
+    return this.#standing.state;
   }
 
   /** Whether it was taken down. */
@@ -99,16 +94,12 @@ export class RunningTunnel {
 
   /** Whether its session is there, or comes back by itself. */
   get isUp(): boolean {
-    return this.#state === "open" || this.#state === "reconnecting";
+    return this.state === "open" || this.state === "reconnecting";
   }
 
   /** What opens connections on its server, at this moment. */
   get dialer(): Pick<Dialer, "dial"> {
-    if (this.#tunnel !== undefined) return this.#tunnel;
-    throw new SessionError(`the tunnel ${this.#config.name} is not up`, {
-      code: "connection-lost",
-      hint: `fairlead restart ${this.#config.name} tries again`,
-    });
+    return this.#base.tunnel;
   }
 
   /**
@@ -122,10 +113,13 @@ export class RunningTunnel {
     dependencies: readonly RunningTunnel[],
     prompter: Prompter | undefined,
   ): Promise<void> {
-    if (dependencies.length === 0) this.#to("connecting", `to ${this.#config.host}`);
-    else this.#to("waiting", `for ${dependencies.map(({ config }) => config.name).join(", ")}`);
+    if (dependencies.length === 0) this.#standing.to("connecting", `to ${this.#config.host}`);
+    else {this.#standing.to(
+        "waiting",
+        `for ${dependencies.map(({ config }) => config.name).join(", ")}`,
+      );}
     this.#ready = this.#bringUp(dependencies, prompter).catch((error: unknown) => {
-      if (!this.over) this.#fail(error);
+      if (!this.over) this.#standing.fail(error);
     });
     return this.#ready;
   }
@@ -139,8 +133,8 @@ export class RunningTunnel {
    */
   async complete(signal: AbortSignal): Promise<void> {
     await this.#ready;
-    await this.#changes.until(() => this.#state !== "reconnecting" || this.over, signal);
-    if (signal.aborted || this.#state !== "open" || this.#forwards.areUp) return;
+    await this.#standing.until(() => this.state !== "reconnecting" || this.over, signal);
+    if (signal.aborted || this.state !== "open" || this.#forwards.areUp) return;
     await this.#inTurn(() => this.#forwards.listen(this.#base)).catch(() => {});
   }
 
@@ -154,8 +148,8 @@ export class RunningTunnel {
   async end({ force = false }: { force?: boolean } = {}): Promise<void> {
     const first = !this.over;
     this.#over.abort();
-    this.#changes.tell();
-    if (first && this.#tunnel !== undefined) this.#to("draining", "taken down");
+    this.#standing.lookAgain();
+    if (first && this.#tunnel !== undefined) this.#standing.to("draining", "taken down");
     const options = force ? { force } : { timeout: DRAIN_TIMEOUT };
     await Promise.all([this.#tunnel?.close(options), this.#left.close(options)]);
     await Promise.all([this.#ready, this.#turns.over]);
@@ -307,12 +301,9 @@ export class RunningTunnel {
     return {
       ...{ name, file, groups, dependsOn },
       destination: this.#destination,
-      state: this.#state,
-      since: this.#since.toISOString(),
-      reconnects: this.#reconnects,
+      ...this.#standing.status,
       sshConnections: this.#tunnel?.connections ?? 0,
       parked: this.#tunnel?.parked ?? 0,
-      ...(this.#failure === undefined ? {} : { failure: this.#failure }),
       forwards: this.#forwards.status,
     };
   }
@@ -329,7 +320,7 @@ export class RunningTunnel {
           code: "connect-failed",
         });
       }
-      this.#to("connecting", `to ${this.#config.host}`);
+      this.#standing.to("connecting", `to ${this.#config.host}`);
     }
     await this.#connect(this.#config, this.#secrets, prompter);
     await this.#forwards.listen(this.#base);
@@ -353,7 +344,7 @@ export class RunningTunnel {
       via: via === undefined ? undefined : this.#around.dialerOf(via),
       onBanner: (text) => this.#around.onEvent({ event: "banner", name: config.name, text }),
       onState: (change) => {
-        if (own !== undefined && own === this.#tunnel) this.#changed(change);
+        if (own !== undefined && own === this.#tunnel) this.#standing.follow(change);
       },
     });
     // Not every step of it can be given up: the resolver and an agent answer when they like.
@@ -373,8 +364,7 @@ export class RunningTunnel {
   #watch(tunnel: Tunnel, host: HostConfig): void {
     this.#tunnel = tunnel;
     this.#host = host;
-    this.#failure = undefined;
-    this.#to("open", `to ${this.#destination}`);
+    this.#standing.open(this.#destination);
     tunnel.closed.then((reason) => {
       // Another one has taken its place, or it was taken down.
       if (this.#tunnel !== tunnel) return;
@@ -382,7 +372,7 @@ export class RunningTunnel {
       this.#forwards.cut();
       if (this.over) return;
       if (reason === undefined) this.#around.onIdle();
-      else this.#fail(inFileWords(reason));
+      else this.#standing.fail(inFileWords(reason));
     });
   }
 
@@ -408,17 +398,6 @@ export class RunningTunnel {
     });
   }
 
-  #changed({ from, to, reason }: StateChange): void {
-    if (to === "reconnecting") {
-      this.#failure = failureOf(new SessionError(reason, { code: "connection-lost" }));
-      this.#to("reconnecting", reason);
-    }
-    if (from === "reconnecting" && to === "open") {
-      this.#reconnects++;
-      this.#to("open", reason);
-    }
-  }
-
   /** What its forwards listen for. */
   get #base(): Base {
     const settings = this.#host?.settings ?? {};
@@ -428,22 +407,5 @@ export class RunningTunnel {
       code: "connection-lost",
       hint: `fairlead restart ${this.#config.name} tries again`,
     });
-  }
-
-  #fail(error: unknown): void {
-    this.#failure = failureOf(error);
-    this.#to("failed", messageOf(error));
-    this.#log.error("{reason}", { reason: adviceOf(error), told: true });
-    const { name } = this.#config;
-    this.#around.onEvent({ event: "failed", name, error: controlError(error) });
-  }
-
-  #to(state: TunnelState, reason: string): void {
-    this.#state = state;
-    this.#since = new Date();
-    const { name } = this.#config;
-    this.#log.info("{state}: {reason}", { state, reason });
-    this.#around.onEvent({ event: "tunnel", name, state, reason });
-    this.#changes.tell();
   }
 }
