@@ -187,9 +187,22 @@ function attempt(
       timeout,
     );
     socket.once("error", fail);
-    socket.once("connect", () => finish(() => resolve(socket)));
+    socket.once("connect", () => {
+      if (!meetsItself(socket)) return finish(() => resolve(socket));
+      // Closed in any other way, it would keep the port from whoever is to listen there.
+      socket.resetAndDestroy();
+      fail(Object.assign(new Error("nobody listens there"), { code: "ECONNREFUSED" }));
+    });
   });
   return { result, cancel: () => socket.destroy(new Error("given up")) };
+}
+
+/**
+ * Whether a socket was given the very port as its own that it connects to. The system then has both
+ * of its ends be the same (RFC 9293 section 3.5, simultaneous open): it reads what it writes.
+ */
+function meetsItself({ localAddress, localPort, remoteAddress, remotePort }: Socket): boolean {
+  return localPort !== undefined && localPort === remotePort && localAddress === remoteAddress;
 }
 
 function target(

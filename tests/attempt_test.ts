@@ -68,7 +68,7 @@ test("a server is reached once it has said anything", async () => {
   await using saying = await listening((socket) => socket.end("Exceeded MaxStartups\r\n"));
   const dropped = await attempt(to(saying.port));
   assert.deepEqual([dropped.reached, dropped.error?.code], [1, "connection-lost"]);
-  await using none = await refusingPort();
+  const none = await refusingPort();
   const refused = await attempt(to(none.port));
   assert.deepEqual([refused.reached, refused.error?.code], [0, "connect-refused"]);
   // What takes the connection may be nothing but a kernel, or a proxy of the network's.
@@ -123,7 +123,7 @@ test("a ProxyCommand counts as soon as it runs", skipUnless("sh"), async () => {
 test("of several servers the first one counts, and counts once", async () => {
   const jump = to(server.port);
   assert.deepEqual(await attempt(to(server.port, { jump })), { reached: 1, error: undefined });
-  await using none = await refusingPort();
+  const none = await refusingPort();
   const second = await attempt(to(none.port, { jump }));
   assert.equal(second.reached, 1);
   assert.match(second.error?.message ?? "", /^jump host/);

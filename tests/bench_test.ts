@@ -307,7 +307,7 @@ test("a long link takes the time that it was told, there and back, and carries m
 
 test("a worker says what failed, and goes on", async () => {
   await using worker = startWorker(OWN);
-  await using refusing = await refusingPort();
+  const refusing = await refusingPort();
   await assert.rejects(
     worker.ask("echo", { port: refusing.port, seconds: 1 }),
     /echo: .*ECONNREFUSED/,

@@ -521,7 +521,7 @@ test("stream.pipeline and async iteration can be trusted with a channel", sshd, 
 test("a dial that the server refuses says why", sshd, async () => {
   await using server = await startSshd({ config: ["PermitOpen 127.0.0.1:*"] });
   await using tunnel = await tunnelTo(server);
-  await using refusing = await refusingPort();
+  const refusing = await refusingPort();
   await assert.rejects(tunnel.dial(refusing), {
     name: "ConnectionError",
     code: "connect-refused",

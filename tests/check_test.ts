@@ -391,7 +391,7 @@ test("a port that the tunnel itself has, or another one that is up, is told as s
 });
 
 test("what the servers allow and what answers is tried with --connect", skip, async () => {
-  await using refusing = await refusingPort();
+  const refusing = await refusingPort();
   await using closed = await startSshd({ config: ["AllowTcpForwarding no"] });
   await using narrow = await startSshd({ config: [`PermitOpen 127.0.0.1:${echo.port}`] });
   const good = `127.0.0.1:${echo.port}`;

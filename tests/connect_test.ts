@@ -10,9 +10,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { connectSocket, type ConnectSocketOptions } from "../lib/connect.ts";
 import { interleave, race } from "../lib/happy_eyeballs.ts";
 import { directRoute } from "../lib/ssh/route.ts";
+import { scriptCommand } from "./support/fairlead.ts";
 import { silentPort } from "./support/silent.ts";
 import { echoServer, refusingPort } from "./support/tcp.ts";
-import { freePort } from "./support/tools.ts";
+import { freePort, run, skipUnless } from "./support/tools.ts";
 
 const hasIPv6 = Object.values(networkInterfaces()).flat()
   .some((address) => address?.address === "::1");
@@ -98,7 +99,7 @@ test("where addresses answer differently, the error names each answer", async ()
 });
 
 test("where all addresses answer alike, the error says it once", async () => {
-  await using none = await refusingPort();
+  const none = await refusingPort();
   await assert.rejects(
     connectSocket({ host: "two.test", port: none.port }, {
       lookup: names("127.0.0.1", "127.0.0.2"),
@@ -219,6 +220,33 @@ test("a name that is not found is not asked for again", async () => {
   assert.equal(asked, 1);
 });
 
+/** A network of its own, whose connections come from port 40000 first. */
+const OWN_NETWORK = [
+  ...["unshare", "--net", "sh", "-c"],
+  "busybox ip link set lo up && echo 40000 40001 > /proc/sys/net/ipv4/ip_local_port_range" +
+  ' && exec "$@"',
+  "sh",
+];
+const skipNetwork = process.getuid?.() === 0
+  ? skipUnless("unshare", "busybox")
+  : { skip: "only root has a network of its own" };
+
+test(
+  "a connection that meets itself counts as refused: nobody listens there",
+  skipNetwork,
+  async () => {
+    const [program, args] = scriptCommand("tests/support/fixtures/connect_to.ts");
+    const [unshare = "", ...options] = OWN_NETWORK;
+    const asked = [program, ...args, "127.0.0.1", "40000"];
+    const { stdout, stderr } = await run(unshare, [...options, ...asked]);
+    assert.equal(stderr, "");
+    assert.deepEqual(JSON.parse(stdout), {
+      code: "connect-refused",
+      message: "127.0.0.1:40000 refused the connection",
+    });
+  },
+);
+
 /** Timers that would hold up the end of the process; Bun does not tell. */
 function timers(): number {
   return process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length;
@@ -226,7 +254,7 @@ function timers(): number {
 
 test("an abort ends it at once, at each step", async () => {
   await using silent = await silentPort("127.0.0.2");
-  await using none = await refusingPort();
+  const none = await refusingPort();
   const never: NonNullable<ConnectSocketOptions["lookup"]> = () => new Promise(() => {});
   const steps: [string, { host: string; port: number }, ConnectSocketOptions][] = [
     ["resolving", { host: "slow.test", port: 22 }, { lookup: never }],

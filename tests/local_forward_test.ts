@@ -137,7 +137,7 @@ test("a dial that fails resets its caller alone, is counted, and is logged with 
 });
 
 test("a destination that refuses is a dial that fails", async () => {
-  await using refusing = await refusingPort();
+  const refusing = await refusingPort();
   await using forward = await forwardLocal(specTo(refusing), new TcpDialer());
   await assert.rejects(transfer(forward.port, { send: 10 }), { code: "ECONNRESET" });
   await waitFor(() => forward.stats.refused === 1);

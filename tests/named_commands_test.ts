@@ -128,7 +128,7 @@ test(
 
 test("up --foreground says once why a tunnel is not up, and ends where none is", skip, async () => {
   const file = join(folder.path, "refused.yaml");
-  await using refusing = await refusingPort();
+  const refusing = await refusingPort();
   const text = `version: 1
 tunnels:
   one: { host: 127.0.0.1, port: ${refusing.port}, sshConfig: none }

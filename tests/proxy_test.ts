@@ -255,7 +255,7 @@ test("a proxy that says yes and hangs up then is named with the server", async (
 });
 
 test("a proxy that cannot be connected to is told from the server", async () => {
-  await using none = await refusingPort();
+  const none = await refusingPort();
   const refused = await failure(`socks5://127.0.0.1:${none.port}`);
   assert.equal(refused.code, "connect-refused");
   assert.equal(refused.message, `the proxy: 127.0.0.1:${none.port} refused the connection`);

@@ -46,7 +46,7 @@ test("where no secret was said none is found, and only a real search counts", as
 
 test("FAIRLEAD_TRACE names a file that holds everything, whatever the options say", async () => {
   await using folder = await tempDir();
-  await using nobody = await refusingPort();
+  const nobody = await refusingPort();
   const trace = join(folder.path, "trace");
   const args = ["-q", "-F", "none", "-N", "-p", `${nobody.port}`, "127.0.0.1"];
   const { status, stderr } = await fairlead(args, { env: { FAIRLEAD_TRACE: trace } });
@@ -59,7 +59,7 @@ test("FAIRLEAD_TRACE names a file that holds everything, whatever the options sa
 
 test("a trace that cannot be written is warned of, and nothing else changes", async () => {
   await using folder = await tempDir();
-  await using nobody = await refusingPort();
+  const nobody = await refusingPort();
   const args = ["-F", "none", "-N", "-p", `${nobody.port}`, "127.0.0.1"];
   const { status, stderr } = await fairlead(args, { env: { FAIRLEAD_TRACE: folder.path } });
   assert.equal(status, 255);

@@ -86,7 +86,7 @@ test("ssh -W through the server loses nothing, whichever side ends first", SSH, 
 
 test("ssh -D through the server serves curl by SOCKS 4a and 5", CURL, async () => {
   await using web = await webServer();
-  await using refusing = await refusingPort();
+  const refusing = await refusingPort();
   await using client = await realClient();
   const port = await freePort();
   await using _ssh = await client.forward("-D", `127.0.0.1:${port}`);

@@ -65,7 +65,7 @@ test("what is sent through the server arrives whole, whichever side ends first",
 });
 
 test("a destination that fails or is not allowed is refused with the reason in words", async () => {
-  await using refusing = await refusingPort();
+  const refusing = await refusingPort();
   await using server = await serveUserKey({
     allow: ({ host, port }, username) => {
       if (port === 25) throw new Error("the list of destinations cannot be read");
@@ -313,7 +313,7 @@ test("ssh -L through the server loses nothing, whichever side ends first", SSH, 
 });
 
 test("ssh says why the server opened no channel, and goes on", SSH, async () => {
-  await using refusing = await refusingPort();
+  const refusing = await refusingPort();
   await using echo = await echoServer();
   await using client = await realClient({ allow: ({ port }) => port !== 1 });
   await using ssh = await client.forward(

@@ -186,7 +186,7 @@ test(
 );
 
 test("reload tries again what has failed where the file has changed", skip, async () => {
-  await using nobody = await refusingPort();
+  const nobody = await refusingPort();
   await using it = supervise(sshd);
   const broken = oneForward(0, `port: ${nobody.port},`);
   await it.up(broken);

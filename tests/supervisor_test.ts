@@ -94,7 +94,7 @@ test(
 );
 
 test("what depends on a tunnel that fails fails with it, and up tries again", skip, async () => {
-  await using nobody = await refusingPort();
+  const nobody = await refusingPort();
   await using it = stage();
   const text = (port: number) =>
     `tunnels:

@@ -168,7 +168,7 @@ test("a client that resets is an error of its own connection alone", async () =>
 });
 
 test("a refusing port refuses", async () => {
-  await using refusing = await refusingPort();
+  const refusing = await refusingPort();
   await assert.rejects(transfer(refusing.port), { code: "ECONNREFUSED" });
   await assert.rejects(transfer(refusing.port), { code: "ECONNREFUSED" });
 });

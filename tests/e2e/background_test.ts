@@ -87,7 +87,7 @@ test("it ends with 0 when the forward works, and a process of its own goes on", 
 });
 
 test("what fails before is told with status 255, and nothing is left", skip, async () => {
-  await using nobody = await refusingPort();
+  const nobody = await refusingPort();
   const refused = ["-F", "none", "-p", `${nobody.port}`, "127.0.0.1"];
   const failures: [string[], number, RegExp][] = [
     [["-f", ...toEcho(), ...refused], 255, /^fairlead: .* refused the connection; [^\n]*\n$/],

@@ -150,7 +150,7 @@ test("ssh and fairlead pass over each other's sockets", skip, async () => {
 });
 
 test("ControlPersist leaves the master in the background, for so long", skip, async () => {
-  await using nobody = await refusingPort();
+  const nobody = await refusingPort();
   const path = join(folder.path, "persist");
   const persist = ["-o", "ControlMaster=auto", "-o", "ControlPersist=5", "-S", path, "-N"];
   const started = await fairlead(

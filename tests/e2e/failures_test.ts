@@ -134,7 +134,7 @@ async function isRefused(port: number): Promise<boolean> {
 }
 
 test("a port where nothing listens", async () => {
-  await using nobody = await refusingPort();
+  const nobody = await refusingPort();
   await fails([...ANYWHERE, "-F", "none", "-p", String(nobody.port), "127.0.0.1"], {
     code: "connect-refused",
     message: /^127\.0\.0\.1:\d+ refused the connection$/,
@@ -411,7 +411,7 @@ test(
   "destinations that refuse or do not resolve take one line each, and nothing ends",
   skip,
   async () => {
-    await using nobody = await refusingPort();
+    const nobody = await refusingPort();
     await using run = await startFairlead([
       ...["-L", `refused=0:127.0.0.1:${nobody.port}`, "-L", "unknown=0:no-such-host.invalid:80"],
       ...serverOptions(sshd),
@@ -457,7 +457,7 @@ test("a wrong command line ends with status 2, before anything is connected", as
 test("a mistake in the user's ssh_config is told by its line, and -F none passes over it", async () => {
   await using own = await emptyHome();
   await writeFile(join(own.ssh, "config"), "Host *\n  Prot 2222\n", { mode: 0o600 });
-  await using nobody = await refusingPort();
+  const nobody = await refusingPort();
   const args = [...ANYWHERE, "-p", String(nobody.port), "127.0.0.1"];
   const start = (all: string[]) => fairlead(all, { env: own.env });
   await fails(args, {
@@ -471,7 +471,7 @@ test("a mistake in the user's ssh_config is told by its line, and -F none passes
 test("-q says nothing but errors", skip, async () => {
   await using own = await emptyHome();
   await writeFile(join(own.ssh, "config"), "Host *\n");
-  await using nobody = await refusingPort();
+  const nobody = await refusingPort();
   const refused = ["-q", ...ANYWHERE, "-p", String(nobody.port), "127.0.0.1"];
   const { status, stdout, stderr } = await fairlead(refused, { env: own.env });
   assert.deepEqual([status, stdout], [255, ""]);

@@ -73,7 +73,7 @@ async function endOf(port: number, use: (socket: Socket) => void = () => {}): Pr
 }
 
 test("a destination that refuses resets its caller alone", skip, async () => {
-  await using nobody = await refusingPort();
+  const nobody = await refusingPort();
   const lines = await beside(`${nobody.host}:${nobody.port}`, async (_run, port) => {
     assert.equal(await endOf(port), "ECONNRESET");
   });

@@ -234,7 +234,7 @@ test("a server that a jump host cannot reach is named with the jump host", skip,
   const hop = { jump: optionsFor(alice) };
   const named = `jump host (alice@${address(alice)}): `;
 
-  await using none = await refusingPort();
+  const none = await refusingPort();
   const refused = await failure({ ...optionsFor(alice), ...none, ...hop });
   assert.equal(refused.code, "connect-refused");
   assert.ok(refused.message.startsWith(`${named}127.0.0.1:${none.port} refused`), refused.message);
@@ -254,7 +254,7 @@ test("a server that a jump host cannot reach is named with the jump host", skip,
 
 test("a jump host that cannot be reached itself is named", skip, async () => {
   const [alice, bob] = hops.servers as [SshServer, SshServer];
-  await using none = await refusingPort();
+  const none = await refusingPort();
   const error = await failure(through([alice, bob], { 0: { port: none.port } }));
   assert.equal(error.code, "connect-refused");
   assert.equal(

@@ -100,7 +100,7 @@ test("a proxy is for the first of several servers", skip, async () => {
 
 test("ssh -D, which hangs up where it cannot lead on, is named", skip, async () => {
   await using proxy = await startSshD();
-  await using none = await refusingPort();
+  const none = await refusingPort();
   const options = { ...optionsFor(sshd), port: none.port };
   await assert.rejects(connect({ ...options, proxy: `socks5://127.0.0.1:${proxy.port}` }), {
     code: "connection-lost",
@@ -111,7 +111,7 @@ test("ssh -D, which hangs up where it cannot lead on, is named", skip, async () 
 
 test("a refused destination behind fairlead -D comes back in the proxy's words", skip, async () => {
   await using proxy = await startFairlead(["-D", "127.0.0.1:0", ...serverOptions(carrier)]);
-  await using none = await refusingPort();
+  const none = await refusingPort();
   const options = { ...optionsFor(sshd), port: none.port };
   const url = `socks5://127.0.0.1:${proxy.ports[0]}`;
   await assert.rejects(connect({ ...options, proxy: url }), {

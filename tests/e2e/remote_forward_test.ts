@@ -169,7 +169,7 @@ test(
   "a destination that refuses closes its caller at once, and leaves one line",
   skip,
   async () => {
-    await using nobody = await refusingPort();
+    const nobody = await refusingPort();
     await using tunnel = await open();
     const lines = await logged(async () => {
       await using bad = await tunnel.forwardRemote(`bad=0:${nobody.host}:${nobody.port}`);

@@ -159,7 +159,7 @@ test("-E gets the lines instead of stderr, and nobody else can read them", skip,
   await run.end("SIGTERM");
   const before = await log();
 
-  await using nobody = await refusingPort();
+  const nobody = await refusingPort();
   const args = ["-E", file, "-F", "none", "-p", `${nobody.port}`, "-D", "0", "127.0.0.1"];
   const { status, stderr } = await fairlead(args, { env: home.env });
   assert.equal(status, 255);

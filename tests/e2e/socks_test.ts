@@ -206,7 +206,7 @@ for (const kind of ["-D", "-R"] as const) {
   });
 
   test(`a client of ${kind} is told why it was not connected`, skip, async () => {
-    await using nobody = await refusingPort();
+    const nobody = await refusingPort();
     await proxy(kind, async (port) => {
       const cases = [
         { host: "127.0.0.1", port: nobody.port, code: 5 },

@@ -156,7 +156,7 @@ test(
 );
 
 test("a destination that refuses gives 255 and the reason", skip, async () => {
-  await using nobody = await refusingPort();
+  const nobody = await refusingPort();
   const args = ["-W", `${nobody.host}:${nobody.port}`, ...serverOptions(sshd)];
   const { status, stdout, stderr } = await fairlead(args, { env: home.env });
   assert.deepEqual([status, stdout], [255, ""]);
@@ -164,7 +164,7 @@ test("a destination that refuses gives 255 and the reason", skip, async () => {
 });
 
 test("several SSH connections are not for -W, and -v says so", skip, async () => {
-  await using nobody = await refusingPort();
+  const nobody = await refusingPort();
   const args = ["-v", "--connections", "3", "-W", `${nobody.host}:${nobody.port}`];
   const { stderr } = await fairlead([...args, ...serverOptions(sshd)], { env: home.env });
   assert.match(stderr, /^fairlead: --connections 3 changes nothing: -W has one SSH connection$/m);

@@ -99,7 +99,7 @@ test("a command that is not there gives 127, one that cannot be executed 126", s
 
 test("without a server the status is 255, and the command is not run", skip, async () => {
   const { path, command } = trace("no-server");
-  await using nobody = await refusingPort();
+  const nobody = await refusingPort();
   const run = await runWith(command, ["-p", String(nobody.port)]);
   assert.equal(run.status, 255, run.stderr);
   assert.match(run.stderr, /refused/);
@@ -324,7 +324,7 @@ test("--ready=dial takes a refusal by policy as final", skip, async () => {
 });
 
 test("--ready=dial gives up after --ready-timeout, with the last reason", skip, async () => {
-  await using nobody = await refusingPort();
+  const nobody = await refusingPort();
   const { path, command } = trace("unanswered");
   const to = `-Lnobody=0:${nobody.host}:${nobody.port}`;
   const run = await runWith(command, ["--ready=dial", "--ready-timeout", "1", to]);

@@ -272,7 +272,7 @@ test(
 
 test("a destination that does not answer fails the step in time", skip, async () => {
   await using job = await startJob();
-  await using nobody = await refusingPort();
+  const nobody = await refusingPort();
   const forwards = `-L db=0:${nobody.host}:${nobody.port}`;
   const step = await job.use(inputs({ forwards, ready: "dial", timeout: "1" }));
   assert.equal(step.status, 1);

@@ -10,7 +10,7 @@ import {
   type Socket,
 } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Stoppable, stoppable } from "./tools.ts";
+import { freePort, type Stoppable, stoppable } from "./tools.ts";
 
 /** What came over a connection until its FIN. */
 export interface Received {
@@ -127,22 +127,16 @@ export function slowReader(options: PeerOptions & { bytesPerSecond: number }): P
   });
 }
 
-/** A port where every connection is refused, and which nobody else can get until `stop()`. */
-export async function refusingPort(): Promise<{ host: string; port: number } & Stoppable> {
-  const host = "127.0.0.1";
-  const server = createServer();
-  server.listen(0, host);
-  await once(server, "listening");
-  // The near end of an open connection occupies its port without listening on it.
-  const socket = connect({ port: portOf(server), host });
-  socket.on("error", () => {});
-  const [[far]] = await Promise.all([once(server, "connection"), once(socket, "connect")]);
-  return stoppable({ host, port: socket.localPort ?? 0 }, async () => {
-    socket.destroy();
-    (far as Socket).destroy();
-    await new Promise<void>((resolve) => server.close(() => resolve()));
-  });
+/**
+ * A port on which nobody listens, and which no server of a test or of the system is given. None is
+ * given to a connection either: who connects to his own port meets himself, and is not refused.
+ */
+export async function refusingPort(): Promise<{ host: string; port: number }> {
+  return { host: "127.0.0.1", port: await freePort("127.0.0.1", REFUSING) };
 }
+
+/** Below those of `freePort`. */
+const REFUSING = [10_000, 12_000] as const;
 
 /** What a client's `transfer` is to do. */
 export interface TransferOptions {

@@ -76,9 +76,12 @@ function askForUser(): User {
  * A port that was free a moment ago, and that nobody is given who asks for any port: a server can be
  * away for a while and come back to it, and who looks for it meanwhile finds no other test's.
  */
-export async function freePort(host = "127.0.0.1"): Promise<number> {
+export async function freePort(
+  host = "127.0.0.1",
+  range: readonly [number, number] = NOT_EPHEMERAL,
+): Promise<number> {
   for (;;) {
-    const port = randomInt(...NOT_EPHEMERAL);
+    const port = randomInt(...range);
     if (await isFree(port, host)) return port;
   }
 }
