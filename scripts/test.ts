@@ -39,6 +39,9 @@ const PROCESSES = 5;
 /** More than processes: who is through early takes another one. */
 const BATCHES = 6 * PROCESSES;
 
+/** Milliseconds that a batch may take: Deno gives a test no deadline. */
+const BATCH_TIMEOUT = 600_000;
+
 const OPTION = /^--(?:long|install|e2e|no-ffi|cipher=.+|program=.+)$/;
 
 const STARTS_PROGRAM =
@@ -101,22 +104,26 @@ async function main(args: string[]): Promise<number> {
       // What Node has made of TypeScript once it need not make for each file again.
       ...(runtime === "node" ? { NODE_COMPILE_CACHE: join(folder, "compiled") } : {}),
     };
-    const parts: { status: number; cases: TestCase[] }[] = [];
+    const parts: { status: number; cases: TestCase[]; hung: string[] }[] = [];
     const waiting = [...split(files, runtime === "node" ? 1 : BATCHES).entries()];
     const work = async () => {
       for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
         const [index, batch] = next;
         const report = join(folder, `junit-${index}.xml`);
         const command = COMMANDS[runtime](batch, report, { noFfi });
-        const status = await show(command, { env, later: index > 0 });
+        // Node has one batch, and deadlines of its own.
+        const timeout = runtime === "node" ? undefined : BATCH_TIMEOUT;
+        const status = await show(command, { env, later: index > 0, timeout });
         const cases = existsSync(report) ? parseJUnit(readFileSync(report, "utf8")) : [];
-        parts.push({ status, cases });
+        parts.push({ status: status ?? 1, cases, hung: status === undefined ? batch : [] });
       }
     };
     await Promise.all(Array.from({ length: PROCESSES }, work));
     const cases = parts.flatMap((part) => part.cases);
     const status = parts.find((part) => part.status !== 0)?.status ?? 0;
-    return conclude([...cases, ...secretsCase(folder, { expected: named.length === 0 })], status);
+    const hung = parts.flatMap((part) => part.hung);
+    const secrets = secretsCase(folder, { expected: named.length === 0 });
+    return conclude([...cases, ...secrets], status, hung);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -213,11 +220,17 @@ const COMMANDS = {
 /**
  * Runs a command with its output on ours, as it comes or all of it at the end; a signal to us is a
  * signal to it.
+ *
+ * @returns Its status; undefined where it did not end in time.
  */
 function show(
   [command = "", ...args]: string[],
-  { env = {}, later = false }: { env?: Record<string, string>; later?: boolean } = {},
-): Promise<number> {
+  { env = {}, later = false, timeout }: {
+    env?: Record<string, string>;
+    later?: boolean;
+    timeout?: number | undefined;
+  } = {},
+): Promise<number | undefined> {
   // A pipe is not handed on: Bun and Node make it one that does not wait, for us as well.
   const output = later || process.stdout.isTTY !== true ? "pipe" : "inherit";
   const child = spawn(command, args, {
@@ -232,12 +245,21 @@ function show(
   const forward = (signal: NodeJS.Signals) => child.kill(signal);
   const signals = ["SIGINT", "SIGTERM"] as const;
   for (const signal of signals) process.on(signal, forward);
-  return new Promise<number>((resolve, reject) => {
+  let late = false;
+  const timer = timeout === undefined ? undefined : setTimeout(() => {
+    late = true;
+    child.kill("SIGKILL");
+    // What it has started may hold the pipes open.
+    child.stdout?.destroy();
+    child.stderr?.destroy();
+  }, timeout);
+  return new Promise((resolve, reject) => {
     child.once("error", reject);
     child.once("close", (status) => {
+      clearTimeout(timer);
       for (const signal of signals) process.off(signal, forward);
       chunks.forEach(print);
-      resolve(status ?? 1);
+      resolve(late ? undefined : status ?? 1);
     });
   });
 }
@@ -259,12 +281,14 @@ function print(chunk: Uint8Array): void {
 }
 
 /** Prints what is to be said after the tests, the counts last; returns our own exit status. */
-function conclude(cases: TestCase[], status: number): number {
+function conclude(cases: TestCase[], status: number, hung: readonly string[]): number {
   const [passed, failed, skipped] = (["passed", "failed", "skipped"] as const).map((result) =>
     cases.filter((test) => test.result === result)
   ) as [TestCase[], TestCase[], TestCase[]];
   // It crashed, or a file did not load: no test says so, and "0 failed" must not.
-  const complaints = status !== 0 && failed.length === 0
+  const complaints = hung.length > 0
+    ? [`one of these did not end in ${BATCH_TIMEOUT / 1000} s: ${hung.join(", ")}`]
+    : status !== 0 && failed.length === 0
     ? [`the test runner itself ended with status ${status}`]
     : passed.length + failed.length === 0
     ? ["no test ran"]
