@@ -22,7 +22,8 @@ export async function addFromProcesses(count: number): Promise<void> {
   // Long, so that looking whether a line is there takes long enough for others to get in between.
   const known = Array.from({ length: 300 }, (_, index) => `known${index} ssh-ed25519 ${OTHER}`);
   await writeFile(file, known.join("\n"));
-  const shared = ["same.example", "[same.example]:2222"];
+  // Neither vouches for the other, as a host without its port does for one with it.
+  const shared = ["same.example", "[other.example]:2222"];
   const hosts = Array.from({ length: count }, (_, index) => `host${index}.example`);
   const [command, before] = scriptCommand("tests/support/fixtures/add_known_host.ts");
   const processes = hosts.map((host, index) => {
