@@ -222,8 +222,9 @@ test("a name that is not found is not asked for again", async () => {
 
 /** A network of its own, whose connections come from port 40000 first. */
 const OWN_NETWORK = [
-  ...["unshare", "--net", "sh", "-c"],
-  "busybox ip link set lo up && echo 40000 40001 > /proc/sys/net/ipv4/ip_local_port_range" +
+  ...["unshare", "--net", "--mount", "--pid", "--fork", "sh", "-c"],
+  // The machine's own /proc may be one that nobody writes to.
+  "mount -t proc proc /proc && busybox ip link set lo up && echo 40000 40001 > /proc/sys/net/ipv4/ip_local_port_range" +
   ' && exec "$@"',
   "sh",
 ];
