@@ -223,9 +223,13 @@ test("a name that is not found is not asked for again", async () => {
 /** A network of its own, whose connections come from port 40000 first. */
 const OWN_NETWORK = [
   ...["unshare", "--net", "--mount", "--pid", "--fork", "sh", "-c"],
-  // The machine's own /proc may be one that nobody writes to.
-  "mount -t proc proc /proc && busybox ip link set lo up && echo 40000 40001 > /proc/sys/net/ipv4/ip_local_port_range" +
-  ' && exec "$@"',
+  [
+    // The machine's own /proc may be one that nobody writes to.
+    "mount -t proc proc /proc",
+    "busybox ip link set lo up",
+    "echo 40000 40001 > /proc/sys/net/ipv4/ip_local_port_range",
+    'exec "$@"',
+  ].join(" && "),
   "sh",
 ];
 const skipNetwork = process.getuid?.() === 0
