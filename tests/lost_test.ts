@@ -122,10 +122,10 @@ for (const kind of ["TCP", "Unix"] as const) {
   test(`a connection of -R that is lost while a ${kind} socket is dialled leaves none open`, async () => {
     await using folder = await tempDir();
     const server = createServer();
-    await new Promise<void>((resolve) => {
-      if (kind === "Unix") server.listen(join(folder.path, "s"), resolve);
-      else server.listen(0, "127.0.0.1", resolve);
-    });
+    server.listen(
+      kind === "Unix" ? { path: join(folder.path, "s") } : { host: "127.0.0.1", port: 0 },
+    );
+    await once(server, "listening");
     const address = server.address();
     const destination = typeof address === "string"
       ? { path: address }

@@ -113,11 +113,9 @@ export class RunningTunnel {
     dependencies: readonly RunningTunnel[],
     prompter: Prompter | undefined,
   ): Promise<void> {
-    if (dependencies.length === 0) this.#standing.to("connecting", `to ${this.#config.host}`);
-    else {this.#standing.to(
-        "waiting",
-        `for ${dependencies.map(({ config }) => config.name).join(", ")}`,
-      );}
+    const names = dependencies.map(({ config }) => config.name).join(", ");
+    if (names === "") this.#standing.to("connecting", `to ${this.#config.host}`);
+    else this.#standing.to("waiting", `for ${names}`);
     this.#ready = this.#bringUp(dependencies, prompter).catch((error: unknown) => {
       if (!this.over) this.#standing.fail(error);
     });

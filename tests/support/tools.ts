@@ -74,7 +74,8 @@ function askForUser(): User {
 
 /**
  * A port that was free a moment ago, and that nobody is given who asks for any port: a server can be
- * away for a while and come back to it, and who looks for it meanwhile finds no other test's.
+ * away for a while and come back to it, and who looks for it meanwhile finds no other test's. The
+ * range includes its first port, and not its last.
  */
 export async function freePort(
   host = "127.0.0.1",
