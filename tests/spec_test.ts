@@ -128,6 +128,7 @@ const GOOD_UNIX: [text: string, spec: LocalForwardSpec][] = [
     { name: "both", listen: { path: "./a.sock" }, destination: { path: "/run/b.sock" } },
   ],
   ["[/run/a:1]:[/run/b:2]", { listen: { path: "/run/a:1" }, destination: { path: "/run/b:2" } }],
+  ["[[/run/a]:[[x/b]", { listen: { path: "[/run/a" }, destination: { path: "[x/b" } }],
   ["[a=/run/a]:/run/b", { listen: { path: "a=/run/a" }, destination: { path: "/run/b" } }],
 ];
 
@@ -302,7 +303,7 @@ const ipv6 = fc.oneof(
 );
 const word = fc.stringMatching(/^[a-z0-9_\u00e0-\u00ff][a-z0-9_.%-]{0,30}$/);
 const host = fc.oneof(word, fc.domain(), fc.ipV4(), ipv6);
-const path = fc.stringMatching(/^[.a=]?\/[A-Za-z0-9_. :=/-]{1,30}$/).map((path) => ({ path }));
+const path = fc.stringMatching(/^[.a=[]?\/[A-Za-z0-9_. :=/[-]{1,30}$/).map((path) => ({ path }));
 const port = fc.integer({ min: 1, max: 65535 });
 const plain = { noNullPrototype: true };
 const listen = fc.oneof(
@@ -334,6 +335,7 @@ const texts = fc.oneof(
     fc.oneof(
       fc.constantFrom(":", ":", ":", "[", "]", "*", "=", "-", "/", "db=", "0", "80", "99999"),
       fc.constantFrom("host", "::1", "[::1]", "[]", "127.0.0.1", " ", "\n", "@", "%eth0", "\ud800"),
+      fc.constantFrom("/run/x", "/", "[/", "]/"),
     ),
     { maxLength: 12 },
   ).map((parts) => parts.join("")),

@@ -174,10 +174,10 @@ export function formatListen(listen: ListenAddress): string {
   return bind === undefined ? String(port) : formatAddress({ host: bind, port });
 }
 
-/** A path with a colon stands in brackets. */
+/** A path with a colon, or that begins like a bracketed field, stands in brackets. */
 function formatEnd(address: Destination): string {
   const text = formatAddress(address);
-  return "path" in address && text.includes(":") ? `[${text}]` : text;
+  return "path" in address && /^\[|:/.test(text) ? `[${text}]` : text;
 }
 
 function readFields(
