@@ -4,6 +4,7 @@
  * @module
  */
 import { dirname } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import type * as z from "zod";
 import { UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
@@ -86,7 +87,7 @@ export function readConfig(
   refuseUnlisted(value, complain);
   const { error } = fileSchema.safeParse(value);
   const wrong = (error?.issues ?? []).map(nearestIssue);
-  for (const issue of wrong) tell(issue, value, complain);
+  for (const issue of wrong) tell(issue, { value, wrong, complain });
 
   const tunnels = mappingAt(value, "tunnels");
   const defaults = mappingAt(value, "defaults");
@@ -139,8 +140,11 @@ function nearestIssue(issue: z.core.$ZodIssue): z.core.$ZodIssue {
 
 function tell(
   issue: z.core.$ZodIssue,
-  value: unknown,
-  complain: (path: Path, problem: Pick<Problem, "message" | "hint">) => void,
+  { value, wrong, complain }: {
+    readonly value: unknown;
+    readonly wrong: readonly z.core.$ZodIssue[];
+    readonly complain: (path: Path, problem: Pick<Problem, "message" | "hint">) => void;
+  },
 ): void {
   const path = issue.path as Path;
   if (issue.code === "unrecognized_keys") {
@@ -165,11 +169,21 @@ function tell(
     return;
   }
   const { found, whole } = valueAt(value, path);
+  if (whole === false && isMisspelt(path, wrong)) return;
   const message = issue.code === "invalid_key" ? issue.issues[0]?.message ?? "" : issue.message;
   const words = issue.code === "invalid_key" || whole === false
     ? message
     : foundWords(shownValue(found, path), message);
   complain(path, { message: whole === false ? `it is missing: ${message}` : words });
+}
+
+/** Whether a key that is missing is there in another spelling, which is told of by itself. */
+function isMisspelt(path: Path, wrong: readonly z.core.$ZodIssue[]): boolean {
+  const parent = path.slice(0, -1);
+  return wrong.some((issue) =>
+    issue.code === "unrecognized_keys" && isDeepStrictEqual(issue.path, parent) &&
+    issue.keys.some((key) => nearest(key, keysOf(parent)) === path.at(-1))
+  );
 }
 
 function valueAt(value: unknown, path: Path): { found: unknown; whole: boolean } {
