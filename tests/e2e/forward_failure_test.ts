@@ -30,18 +30,23 @@ after(async () => {
   await home?.stop();
 });
 
-/** Runs it, and expects one line besides those about what listened until then. */
+/** Runs it, and expects one line besides those about what listened until then, soon. */
 async function fails(args: string[], message: RegExp, server = sshd): Promise<void> {
-  const begun = performance.now();
-  const { status, stdout, stderr } = await fairlead([...args, ...serverOptions(server)], {
-    env: home.env,
-  });
-  const taken = performance.now() - begun;
-  assert.deepEqual([status, stdout], [255, ""], stderr);
-  const lines = complaints(stderr);
-  assert.equal(lines.length, 1, stderr);
-  assert.match(lines[0] ?? "", message);
-  assert.ok(taken < 2_000, `${taken} ms`);
+  const run = async () => {
+    const begun = performance.now();
+    const { status, stdout, stderr } = await fairlead([...args, ...serverOptions(server)], {
+      env: home.env,
+    });
+    const taken = performance.now() - begun;
+    assert.deepEqual([status, stdout], [255, ""], stderr);
+    const lines = complaints(stderr);
+    assert.equal(lines.length, 1, stderr);
+    assert.match(lines[0] ?? "", message);
+    return taken;
+  };
+  const taken = await run();
+  // A busy machine may hold it up once; what it waits for itself, it waits for each time.
+  if (taken >= 2_000) assert.ok(await run() < 2_000, `${taken} ms, and no less a second time`);
 }
 
 /** All lines but those about what listens. */
