@@ -26,7 +26,7 @@ import {
   sinkServer,
   sourceServer,
 } from "./support/tcp.ts";
-import { skipUnless, tempDir, waitFor } from "./support/tools.ts";
+import { atRest, skipUnless, tempDir, waitFor } from "./support/tools.ts";
 import { makeKey } from "./support/keys.ts";
 
 const MiB = 1024 * 1024;
@@ -266,10 +266,10 @@ test(
       assert.deepEqual(parseReceipt(receipt), patternReceived(2 * MiB, index));
     });
     let most = 0;
-    for (let before = -1; before !== socket.bytesWritten || most === 0; await sleep(50)) {
-      before = socket.bytesWritten;
+    await atRest(() => {
       most = Math.max(most, socket.writableLength);
-    }
+      return most === 0 ? 0 : socket.bytesWritten;
+    });
     assert.ok(most < MiB, `${most} bytes wait in the socket`);
     assert.ok(sink.bytes < count * MiB, "the server did not stop: the test proves nothing");
     server.signalSessions("SIGCONT");
@@ -292,8 +292,7 @@ test("a reader that does not read holds the far end back, and nobody else", sshd
     }
     untaken.end();
   })();
-  for (let before = -1; before !== taken; await sleep(200)) before = taken;
-  assert.ok(taken < 16 * MiB, `${taken} bytes were taken`); // The window, and two kernels' buffers.
+  assert.ok(await atRest(() => taken) < 16 * MiB, `${taken} bytes were taken`); // The window, and two kernels' buffers.
   // The window is 2 MiB, and no more may come than that.
   assert.ok(unread.readableLength <= 2 * MiB, `${unread.readableLength} bytes wait`);
   const stream = await tunnel.dial(echo);

@@ -10,7 +10,7 @@ import fc from "fast-check";
 import { relay } from "../lib/forward/relay.ts";
 import { digest, pattern, patternReceived, type Received } from "./support/tcp.ts";
 import { countTimers } from "./support/timers.ts";
-import { tempDir, waitFor } from "./support/tools.ts";
+import { atRest, tempDir, waitFor } from "./support/tools.ts";
 
 const MiB = 1024 * 1024;
 
@@ -268,9 +268,7 @@ test("a reader that does not read pauses the writer, and gets everything when it
     }
     client.end();
   })();
-  // It has come to rest when nothing has moved for a while.
-  for (let before = -1; before !== accepted; await sleep(50)) before = accepted;
-  assert.ok(accepted > 0 && accepted < 2 * MiB, `${accepted} bytes went in`);
+  assert.ok(await atRest(() => accepted) < 2 * MiB, `${accepted} bytes went in`);
   server.end();
   assert.deepEqual(await received(server), patternReceived(64 * MiB));
   client.resume();
@@ -286,11 +284,10 @@ test("what waits in our own sockets for a reader that does not read stays bounde
   const sending = send(client, pattern(64 * MiB)).then(() => client.end());
   let most = 0;
   // The kernel takes in some megabytes; then it must come to rest.
-  for (let before = -1, now = 0; before !== now; await sleep(50)) {
-    before = now;
-    now = (client as Socket).bytesWritten;
+  await atRest(() => {
     most = Math.max(most, local.readableLength + remote.writableLength);
-  }
+    return (client as Socket).bytesWritten;
+  });
   assert.ok(most > 0 && most < 2 * MiB, `${most} bytes wait`);
   server.end();
   client.resume();

@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { connect } from "node:net";
 import process from "node:process";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { skipUnlessAccounts } from "./support/accounts.ts";
 import { skipUnlessDovecot, startDovecot } from "./support/dovecot.ts";
 import { skipUnlessDropbear, startDropbear } from "./support/dropbear.ts";
@@ -26,6 +27,7 @@ import {
   transfer,
 } from "./support/tcp.ts";
 import {
+  atRest,
   descendants,
   freePort,
   run,
@@ -77,6 +79,17 @@ test("a program in the background is stopped by its pid and its children are kno
   await program.stop();
   assert.equal(program.running(), false);
   await program.stop();
+});
+
+test("atRest waits for what has not begun, and for what goes on", async () => {
+  let count = 0;
+  const begun = performance.now();
+  const counting = sleep(200).then(async () => {
+    for (; count < 20; count++) await sleep(10);
+  });
+  assert.equal(await atRest(() => count), 20);
+  assert.ok(performance.now() - begun > 400);
+  await counting;
 });
 
 test("waitFor names what did not happen", async () => {

@@ -122,6 +122,18 @@ export async function waitFor<T>(
   }
 }
 
+/** Waits until what is counted has begun to grow and has come to rest, and returns it. */
+export async function atRest(count: () => number): Promise<number> {
+  let [last, looks] = [0, 0];
+  return await waitFor(() => {
+    const now = count();
+    // Looks, not time alone: while this process is held up nothing else in it moves either.
+    looks = now === last ? looks + 1 : 0;
+    last = now;
+    return looks < 10 ? 0 : now;
+  }, { timeout: 20_000, what: "coming to rest" });
+}
+
 /** How a program ended: one of `status` and `signal` is null. */
 export interface Exit {
   status: number | null;
