@@ -266,7 +266,7 @@ test("an abort ends it at once, at each step", async () => {
   const steps: [string, { host: string; port: number }, ConnectSocketOptions][] = [
     ["resolving", { host: "slow.test", port: 22 }, { lookup: never }],
     ["connecting", silent, {}],
-    ["waiting for the next attempt", none, { attempts: 10 }],
+    ["waiting for the next attempt", none, { attempts: 5 }],
   ];
   for (const [step, address, options] of steps) {
     const stop = new AbortController();
@@ -276,7 +276,7 @@ test("an abort ends it at once, at each step", async () => {
     await assert.rejects(connectSocket(address, { ...options, signal: stop.signal }), {
       code: "cancelled",
     }, step);
-    assert.ok(performance.now() - begun < 3_000, step);
+    assert.ok(performance.now() - begun < 600, step);
     assert.equal(timers(), before, step);
   }
 });
