@@ -21,7 +21,8 @@ import { resetSync } from "@logtape/logtape";
 import { LogFile, logFilePath, logInto, type LogLine } from "../lib/control/log_file.ts";
 import { followLog, readLog } from "../lib/control/log_reader.ts";
 import { logger } from "../lib/log.ts";
-import { tempDir, waitFor } from "./support/tools.ts";
+import { scriptCommand } from "./support/fairlead.ts";
+import { start, tempDir, waitFor } from "./support/tools.ts";
 
 const TIME = "2026-11-28T03:34:05.000Z";
 
@@ -192,6 +193,25 @@ test("who follows gets 20,000 lines in order, none twice, while files are made o
   stop.abort();
   await following;
   assert.deepEqual(got, range(0, 21_000));
+});
+
+test("who begins to follow while files are made old misses nothing that is there", async () => {
+  await using folder = await tempDir();
+  const path = join(folder.path, "fairlead.log");
+  const [program, args] = scriptCommand("tests/support/fixtures/write_log.ts");
+  await using _writer = start(program, [...args, path]);
+  await waitFor(() => existsSync(`${path}.3`), { timeout: 20_000, what: "the fourth file" });
+  for (let shown = 0; shown < 2_000;) {
+    const { lines, end } = readLog(path);
+    const expected = numberOf(lines.at(-1) as LogLine) + 1;
+    for await (const line of followLog(path, AbortSignal.timeout(1), end)) {
+      const isGone = () => readLog(path).lines.every((line) => numberOf(line) !== expected);
+      // On a busy machine four files may have been begun meanwhile.
+      if (numberOf(line) === expected) shown++;
+      else assert.ok(isGone(), `line ${numberOf(line)} in the place of ${expected}`);
+      break;
+    }
+  }
 });
 
 test("who follows waits for the first file, and goes over to that of the next process", async () => {

@@ -4,7 +4,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readFileSync, readSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isMapping } from "./lines.ts";
 import { type LogLine, OLD_FILES } from "./log_file.ts";
@@ -106,12 +106,32 @@ function namesOf(path: string): string[] {
   );
 }
 
-/** @returns The file of this number; where it is gone, or none is meant, the oldest there is. */
+/** @returns The file of this number, open; where it is gone, or none is meant, the oldest. */
 function openAt(path: string, inode: number | undefined): number | undefined {
-  const names = namesOf(path);
-  const name = names.find((name) => inode !== undefined && inodeOf(name) === inode) ??
-    names.findLast((name) => inodeOf(name) !== undefined);
-  return name === undefined ? undefined : open(name);
+  const { own, next } = seek(path, inode);
+  if (own === undefined) return next;
+  if (next !== undefined) closeSync(next);
+  return own;
+}
+
+/**
+ * Opens the file of this number, and the one that was begun after it; where it is gone for good, the
+ * oldest that is left is the next one. Files become older meanwhile: it looks in that direction, so
+ * that it meets them, and asks none for its number but what it has open.
+ */
+function seek(
+  path: string,
+  inode: number | undefined,
+): { own: number | undefined; next: number | undefined } {
+  let next: number | undefined;
+  for (const name of namesOf(path)) {
+    const file = open(name);
+    if (file === undefined) continue;
+    if (fstatSync(file).ino === inode) return { own: file, next };
+    if (next !== undefined) closeSync(next);
+    next = file;
+  }
+  return { own: undefined, next };
 }
 
 function open(path: string): number | undefined {
@@ -129,22 +149,9 @@ function read(file: number, position: number): Buffer {
 
 /** @returns The file that was begun after this one, open; several may have been meanwhile. */
 function successor(path: string, file: number | undefined): number | undefined {
-  if (file === undefined) return open(path);
-  const own = fstatSync(file).ino;
-  const files = namesOf(path);
-  const at = files.findIndex((path) => inodeOf(path) === own);
-  if (at === 0) return undefined;
-  // Where it is gone for good, the oldest that is left is the next one.
-  const next = at > 0 ? files[at - 1] : files.findLast((path) => inodeOf(path) !== undefined);
-  return next === undefined ? undefined : open(next);
-}
-
-function inodeOf(path: string): number | undefined {
-  try {
-    return statSync(path).ino;
-  } catch {
-    return undefined;
-  }
+  const { own, next } = seek(path, file === undefined ? undefined : fstatSync(file).ino);
+  if (own !== undefined) closeSync(own);
+  return next;
 }
 
 function parseLine(line: string): LogLine {
