@@ -292,7 +292,8 @@ test("a reader that does not read holds the far end back, and nobody else", sshd
     }
     untaken.end();
   })();
-  assert.ok(await atRest(() => taken) < 16 * MiB, `${taken} bytes were taken`); // The window, and two kernels' buffers.
+  // The window, and two kernels' buffers.
+  assert.ok(await atRest(() => taken) < 16 * MiB, `${taken} bytes were taken`);
   // The window is 2 MiB, and no more may come than that.
   assert.ok(unread.readableLength <= 2 * MiB, `${unread.readableLength} bytes wait`);
   const stream = await tunnel.dial(echo);

@@ -66,13 +66,11 @@ test("an address that does not answer keeps nobody waiting for the next one", as
 test("an address that refuses leads to the next one at once", async () => {
   await using echo = await echoServer();
   const begun = performance.now();
-  // With a head start of 250 ms for each of the ten, it would take 2.5 s.
-  const refusing = Array.from({ length: 10 }, (_, index) => `127.0.0.${10 + index}`);
   const socket = await connectSocket({ host: "three.test", port: echo.port }, {
-    lookup: names(...refusing, "127.0.0.1"),
+    lookup: names("127.0.0.3", "127.0.0.4", "127.0.0.1"),
   });
   assert.equal(socket.remoteAddress, "127.0.0.1");
-  assert.ok(performance.now() - begun < 1_500);
+  assert.ok(performance.now() - begun < 200);
   socket.destroy();
 });
 

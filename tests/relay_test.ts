@@ -381,7 +381,7 @@ test("a client that sends everything before it reads gets the answer of a far si
   const [client, local] = await tcpPair();
   const result = relay(local, closingChannel(pattern(MiB, 8)));
   const begun = performance.now();
-  await send(client, pattern(16 * MiB));
+  await send(client, pattern(32 * MiB));
   client.end();
   assert.deepEqual(await received(client), patternReceived(MiB, 8));
   assert.equal((await result).failure, undefined);

@@ -51,7 +51,8 @@ async function scene(
 async function nobodyRefused({ callers, held }: Scene): Promise<void> {
   const { served, ...others } = await callers.finish();
   assert.ok(served > 0);
-  assert.ok(others.lost <= callers.mayBeLost, `${others.lost} callers were lost`);
+  // One or two may have been in the middle of their word.
+  assert.ok(others.lost <= 2, `${others.lost} callers were lost`);
   assert.deepEqual({ ...others, lost: 0 }, { refused: 0, lost: 0, expired: 0, hung: 0 });
   assert.deepEqual(held.ends.map(({ how }) => how), Array(HELD).fill("reset"));
 }

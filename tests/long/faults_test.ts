@@ -51,7 +51,8 @@ async function outage({ stage, reach, begin, lasts, noticed, end }: Outage) {
   assert.deepEqual(held.ends.map(({ how }) => how), Array(5).fill("reset"));
   assert.equal(tally.refused, 0);
   assert.equal(tally.hung, 0);
-  assert.ok(tally.lost <= callers.mayBeLost, `${tally.lost} callers were lost`);
+  // One or two may have been in the middle of their word.
+  assert.ok(tally.lost <= 2, `${tally.lost} callers were lost`);
   assert.ok(firstByte < PROMISE, `${firstByte} ms`);
   return tally;
 }

@@ -28,8 +28,6 @@ export interface SteadyCallers extends Stoppable {
   readonly tally: Tally;
   /** Says that the fault begins now: who is cut from now on and came before it is lost. */
   fault(): void;
-  /** Those who were in the middle of their word at the fault, and one who came at that moment. */
-  readonly mayBeLost: number;
   /** Milliseconds from a moment of performance.now() to the first byte after it. */
   firstByteAfter(moment: number, timeout?: number): Promise<number>;
   /** Calls no more, and waits until nobody waits any longer. */
@@ -51,7 +49,6 @@ export function steadyCallers(port: number, options: CallerOptions = {}): Steady
   const open = new Set<Socket>();
   const answers: number[] = [];
   let fault = Infinity;
-  let mayBeLost = 0;
   let calls = 0;
 
   const call = () => {
@@ -98,13 +95,7 @@ export function steadyCallers(port: number, options: CallerOptions = {}): Steady
       return open.size;
     },
     tally,
-    fault: () => {
-      fault = performance.now();
-      mayBeLost = open.size + 1;
-    },
-    get mayBeLost() {
-      return mayBeLost;
-    },
+    fault: () => void (fault = performance.now()),
     firstByteAfter: async (moment, timeout = 60_000) => {
       const first = await waitFor(() => answers.find((at) => at >= moment), {
         timeout,
